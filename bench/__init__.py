@@ -1,0 +1,1 @@
+"""Benchmarks of llmrouterd; see bench/README.md. Not part of the installed package."""

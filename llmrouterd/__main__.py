@@ -1,0 +1,66 @@
+"""The command line: serve | check | explain | classify | decide | catalog | models."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from llmrouterd import __version__
+from llmrouterd.cli import ask, offline, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+COMMANDS: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
+    ("serve", "run the daemon", run.serve_command),
+    ("check", "check a policy and report all its problems", run.check_command),
+    ("explain", "say which model a chat request (JSON on stdin) goes to, and why", ask.explain_command),
+    ("models", "list the running daemon's models", ask.models_command),
+    ("catalog", "print the running daemon's catalog as JSON", ask.catalog_command),
+    ("classify", "JSON Lines of prompts on stdin -> their category and complexity", offline.classify_command),
+    ("decide", "JSON Lines of chat requests on stdin -> decisions, without a daemon", offline.decide_command),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    parser = argparse.ArgumentParser(
+        prog="llmrouterd",
+        description="One OpenAI-compatible model name in front of every model a box really has.",
+    )
+    parser.add_argument("--version", action="version", version=f"llmrouterd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    found = {}
+    for name, text, work in COMMANDS:
+        command = found[name] = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(work=work)
+    policy_text = "the policy file (default: ROUTER_CONFIG, ./config/router.yaml, /etc/llmrouterd)"
+    found["serve"].add_argument("--policy", help=policy_text)
+    found["check"].add_argument("file", nargs="?", help=policy_text)
+    for name in ("classify", "decide", "explain"):
+        found[name].add_argument("--policy", help=policy_text)
+    found["decide"].add_argument("--catalog", required=True, help="a catalog file, see docs/cli.md")
+    found["explain"].add_argument("--offline", action="store_true", help="do not ask the daemon")
+    found["explain"].add_argument("--catalog", help="a catalog file, with --offline")
+    for name in ("explain", "models", "catalog"):
+        found[name].add_argument("--url", help="the daemon's address (default: from the policy)")
+        found[name].add_argument("--key", help="the admin key (default: ROUTER_ADMIN_API_KEY)")
+    for name in ("check", "explain", "models"):
+        found[name].add_argument("--json", action="store_true", help="JSON instead of text")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status."""
+    options = build_parser().parse_args(arguments)
+    work: Callable[[argparse.Namespace], int] = options.work
+    try:
+        return work(options)
+    except BrokenPipeError:  # `llmrouterd ... | head`
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Routes and handlers by surface. The only place where an error becomes a response."""

@@ -1,0 +1,267 @@
+"""/v1: the OpenAI API that clients speak."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from llmrouterd.api.access import Client, identify_client
+from llmrouterd.api.body import read_body
+from llmrouterd.api.relay import Progress, StreamRelay, collect, relay_stream
+from llmrouterd.api.state import REQUEST_ID, STATE, State, json_response
+from llmrouterd.chat import ChatRequest, parse_request
+from llmrouterd.classifier import classify
+from llmrouterd.classifier.words import human_turns
+from llmrouterd.decision import Ask, Decision, decide, resolve
+from llmrouterd.errors import Draining, ModelNotFound, NoModelAvailable, RouterError
+from llmrouterd.journal import Outcome
+from llmrouterd.signals import RequestContext
+from llmrouterd.signature import render
+
+if TYPE_CHECKING:
+    from llmrouterd.dispatch import Answer
+    from llmrouterd.policy import Server
+    from llmrouterd.snapshot import Snapshot
+
+
+def context_of(request: web.Request, server: Server, client: str) -> RequestContext:
+    """Session and task as the configured headers give them."""
+    headers = request.headers
+    session = next((v for name in server.session_headers if (v := headers.get(name))), "")
+    task = next((v for name in server.task_headers if (v := headers.get(name))), "")
+    return RequestContext(client=client, session=session[:256], task=task[:64])
+
+
+def read_decision(
+    state: State, chat: ChatRequest, snapshot: Snapshot, context: RequestContext
+) -> tuple[Decision, Ask]:
+    """Classify and decide, on one snapshot."""
+    ask = resolve(chat.model, snapshot.policy, snapshot.catalog)
+    if ask.preset:
+        context = RequestContext(
+            client=context.client, preset=ask.preset, session=context.session, task=context.task
+        )
+    signals = classify(chat, snapshot.policy, context, state.tokens)
+    load = state.dispatcher.load(snapshot, signals.session)
+    decision = decide(signals, snapshot.policy, snapshot.catalog, load, ask, snapshot.generation)
+    return decision, ask
+
+
+async def chat_completions(request: web.Request) -> web.StreamResponse:
+    """POST /v1/chat/completions."""
+    return await _generate(request, "chat")
+
+
+async def completions(request: web.Request) -> web.StreamResponse:
+    """POST /v1/completions."""
+    return await _generate(request, "completions")
+
+
+async def embeddings(request: web.Request) -> web.StreamResponse:
+    """POST /v1/embeddings."""
+    return await _generate(request, "embeddings")
+
+
+async def _generate(request: web.Request, kind: str) -> web.StreamResponse:
+    state = request.app[STATE]
+    snapshot = state.current.snapshot
+    policy = snapshot.policy
+    if state.draining:
+        raise Draining("The router is being stopped.", retry_after=5)
+    client = identify_client(request, policy.auth, policy.server, state.limiter)
+    if state.active >= policy.server.limits.in_flight:
+        raise NoModelAvailable("Too many requests are running.", retry_after=2)
+    limits = state.limiter.enter(client.bucket, client.limit, time.monotonic())
+    state.active += 1
+    outcome = Outcome(id=request[REQUEST_ID])
+    try:
+        body = await read_body(request, policy.server.limits)
+        chat = parse_request(kind, body, policy.validators)
+        return await _answer(request, chat, (state, snapshot, client), outcome, limits)
+    finally:
+        state.active -= 1
+        tokens = (outcome.prompt_tokens or 0) + (outcome.completion_tokens or 0)
+        state.limiter.leave(client.bucket, client.limit, tokens, time.monotonic())
+
+
+async def _answer(
+    request: web.Request,
+    chat: ChatRequest,
+    world: tuple[State, Snapshot, Client],
+    outcome: Outcome,
+    limits: dict[str, str],
+) -> web.StreamResponse:
+    state, snapshot, client = world
+    started = time.monotonic()
+    context = context_of(request, snapshot.policy.server, client.name)
+    decision, _ = read_decision(state, chat, snapshot, context)
+    outcome.id = "dec_" + secrets.token_hex(10)
+    if snapshot.policy.logging.prompts:
+        outcome.words = next(iter(human_turns(chat.messages, 1)), "")[:2000]
+    headers = {
+        "x-request-id": request[REQUEST_ID],
+        "x-router-decision": outcome.id,
+        "x-router-category": decision.signals.category,
+        "x-router-rule": header_text(decision.rule),
+        **limits,
+    }
+    try:
+        if chat.kind == "embeddings":
+            return await _embed(chat, decision, world, outcome, headers)
+        return await _send(request, chat, decision, world, (outcome, headers))
+    except RouterError as error:
+        outcome.status = error.code or error.type
+        raise
+    except (asyncio.CancelledError, ConnectionError):
+        outcome.status = "client_gone"
+        raise
+    finally:
+        outcome.seconds = time.monotonic() - started
+        state.journal.record(decision, outcome)
+
+
+async def _send(
+    request: web.Request,
+    chat: ChatRequest,
+    decision: Decision,
+    world: tuple[State, Snapshot, Client],
+    told: tuple[Outcome, dict[str, str]],
+) -> web.StreamResponse:
+    state, snapshot, _ = world
+    outcome, headers = told
+    answer = await state.dispatcher.open(chat, decision, snapshot)
+    outcome.model, outcome.attempts = answer.model, answer.attempts
+    outcome.ttft = answer.first_at - answer.started
+    outcome.tools_dropped = answer.tools_dropped
+    headers["x-router-model"] = header_text(answer.model.name)
+    headers["x-router-backend"] = answer.model.backend
+    signature = _signature(snapshot, chat, decision, answer, outcome.id)
+    progress: Progress | None = None
+    try:
+        if chat.stream:
+            relay = StreamRelay(include_usage=chat.include_usage, signature=signature)
+            progress = relay.progress
+            response = await relay_stream(request, answer, relay, headers)
+            if not progress.complete:
+                outcome.status = "upstream_interrupted"
+            return response
+        result, progress = await collect(answer, chat.kind, signature)
+        return json_response(result, headers=headers)
+    finally:
+        answer.close()
+        usage = progress.usage if progress is not None else None
+        if usage:
+            outcome.prompt_tokens = _count(usage.get("prompt_tokens"))
+            outcome.completion_tokens = _count(usage.get("completion_tokens"))
+
+
+async def _embed(
+    chat: ChatRequest,
+    decision: Decision,
+    world: tuple[State, Snapshot, Client],
+    outcome: Outcome,
+    headers: dict[str, str],
+) -> web.Response:
+    state, snapshot, _ = world
+    model, result = await state.dispatcher.embed(chat, decision, snapshot)
+    outcome.model = model
+    usage = result.get("usage")
+    if isinstance(usage, dict):
+        outcome.prompt_tokens = _count(usage.get("prompt_tokens"))
+    headers["x-router-model"] = header_text(model.name)
+    headers["x-router-backend"] = model.backend
+    return json_response(result, headers=headers)
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def header_text(text: str) -> str:
+    """A text as a header may carry it: ASCII without control characters."""
+    return text.encode("ascii", "replace").decode().translate({c: None for c in range(32)})
+
+
+def _signature(
+    snapshot: Snapshot, chat: ChatRequest, decision: Decision, answer: Answer, id_: str
+) -> str:
+    """The signature for this answer, "" where one would do harm."""
+    template = snapshot.policy.server.signature
+    signals = decision.signals
+    if not template or chat.kind != "chat" or signals.task or "json" in signals.needs:
+        return ""
+    return render(
+        template.replace("\\n", "\n"),
+        {
+            "model": answer.model.name,
+            "backend": answer.model.backend,
+            "category": signals.category,
+            "rule": decision.rule,
+            "decision": id_,
+        },
+    )
+
+
+async def models(request: web.Request) -> web.Response:
+    """GET /v1/models."""
+    state = request.app[STATE]
+    _check_client(request, state)
+    return json_response({"object": "list", "data": model_entries(state)})
+
+
+async def model(request: web.Request) -> web.Response:
+    """GET /v1/models/{id}."""
+    state = request.app[STATE]
+    _check_client(request, state)
+    name = request.match_info["id"]
+    snapshot = state.current.snapshot
+    ask = resolve(name, snapshot.policy, snapshot.catalog)
+    wanted = ask.models[0].id if ask.models else snapshot.policy.server.model_name
+    for entry in model_entries(state, everything=True):
+        if entry["id"] == wanted:
+            return json_response({**entry, "id": name})
+    raise ModelNotFound(f"The model {name!r} does not exist here.", param="model")
+
+
+def _check_client(request: web.Request, state: State) -> None:
+    policy = state.current.snapshot.policy
+    client = identify_client(request, policy.auth, policy.server, state.limiter)
+    limiter = state.limiter
+    limiter.enter(client.bucket, client.limit, time.monotonic())
+    limiter.leave(client.bucket, client.limit, 0, time.monotonic())
+
+
+def model_entries(state: State, everything: bool = False) -> list[dict[str, Any]]:
+    """The entries of /v1/models: the virtual model, then the real ones where they are shown."""
+    snapshot = state.current.snapshot
+    server = snapshot.policy.server
+    entries: list[dict[str, Any]] = [
+        {
+            "id": server.model_name,
+            "object": "model",
+            "created": int(state.started_at),
+            "owned_by": "local",
+            "name": server.model_name,
+            "description": server.description,
+            "admin_auth_required": snapshot.policy.auth.admin_digest is not None,
+        }
+    ]
+    if server.expose_models or everything:
+        for item in snapshot.catalog.models:
+            entry: dict[str, Any] = {
+                "id": item.id,
+                "object": "model",
+                "created": int(state.started_at),
+                "owned_by": item.backend,
+                "name": item.name,
+            }
+            if item.context:
+                entry["context_length"] = item.context
+            if item.capabilities is not None:
+                entry["capabilities"] = sorted(item.capabilities)
+            entries.append(entry)
+    return entries

@@ -1,0 +1,144 @@
+"""An answer's frames -> the client: as a stream, byte for byte, or as one object."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from llmrouterd.aggregate import ChatAggregate, CompletionAggregate
+from llmrouterd.dispatch import interrupted
+from llmrouterd.errors import UpstreamError
+from llmrouterd.signature import StreamSigner, sign_message
+from llmrouterd.sse import DONE, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmrouterd.backends.base import Frame
+    from llmrouterd.dispatch import Answer
+
+_STREAM_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
+
+class Progress:
+    """What is known of a running answer. `complete`: it said that it was over."""
+
+    __slots__ = ("_finished", "done", "usage")
+
+    def __init__(self) -> None:
+        self.usage: dict[str, Any] | None = None
+        self.done = False
+        self._finished: dict[int, bool] = {}
+
+    @property
+    def complete(self) -> bool:
+        """[DONE] came, or every choice that was seen has its finish reason."""
+        return self.done or (bool(self._finished) and all(self._finished.values()))
+
+    def read(self, chunk: Mapping[str, Any]) -> bool:
+        """Take a chunk in; True if it carries nothing but token counts."""
+        usage = chunk.get("usage")
+        if usage:
+            self.usage = usage
+        choices = chunk.get("choices")
+        if not choices:
+            return bool(usage)
+        for choice in choices:
+            index = choice.get("index", 0)
+            if choice.get("finish_reason"):
+                self._finished[index] = True
+            else:
+                self._finished.setdefault(index, False)
+        return False
+
+
+class StreamRelay:
+    """Frames to bytes. Nothing is changed but two things: a chunk of token counts that the client
+    did not ask for is left out, and the signature, if there is one, is put in."""
+
+    __slots__ = ("_include_usage", "_signer", "progress")
+
+    def __init__(self, *, include_usage: bool, signature: str) -> None:
+        self.progress = Progress()
+        self._include_usage = include_usage
+        self._signer = StreamSigner(signature) if signature else None
+
+    def encode(self, frames: list[Frame]) -> bytes:
+        """The bytes to send for these frames."""
+        parts: list[bytes] = []
+        for raw, chunk, done in frames:
+            if chunk is None:
+                self.progress.done = self.progress.done or done
+                parts.append(raw)
+            elif not self.progress.read(chunk) or self._include_usage:
+                if self._signer is not None:
+                    parts += [encode(extra) for extra in self._signer.chunks_before(chunk)]
+                parts.append(raw)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def end(self) -> bytes:
+        """What a complete answer still lacks: some upstreams forget the last line."""
+        return b"" if self.progress.done else DONE
+
+
+async def relay_stream(
+    request: web.Request, answer: Answer, relay: StreamRelay, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Send the answer as it comes. A failure after the first byte becomes one error event, the
+    end, and is raised again for the journal by way of `failure`."""
+    response = web.StreamResponse(headers={**_STREAM_HEADERS, **headers})
+    await response.prepare(request)
+    try:
+        while (frames := await answer.next()) is not None:
+            data = relay.encode(frames)
+            if data:
+                await response.write(data)
+            if relay.progress.done:
+                break
+        if not relay.progress.complete:
+            raise interrupted(answer.spec)
+    except UpstreamError as error:
+        answer.close(error)
+        await response.write(encode(error.envelope()))
+    else:
+        tail = relay.end()
+        if tail:
+            await response.write(tail)
+        answer.close()
+    await response.write_eof()
+    return response
+
+
+async def collect(answer: Answer, kind: str, signature: str) -> tuple[dict[str, Any], Progress]:
+    """The whole answer as one object, as a server that does not stream would have sent it."""
+    aggregate = ChatAggregate() if kind == "chat" else CompletionAggregate()
+    progress = Progress()
+    try:
+        while (frames := await answer.next()) is not None:
+            for _, chunk, done in frames:
+                if chunk is not None:
+                    progress.read(chunk)
+                    aggregate.add(chunk)
+                progress.done = progress.done or done
+            if progress.done:
+                break
+        if not progress.complete:
+            raise interrupted(answer.spec)
+    except UpstreamError as error:
+        answer.close(error)
+        raise
+    answer.close()
+    result = aggregate.result()
+    if signature and kind == "chat":
+        result["choices"] = [
+            {**choice, "message": sign_message(choice["message"], signature)}
+            if choice.get("finish_reason") in ("stop", "length")
+            else choice
+            for choice in result["choices"]
+        ]
+    return result, progress

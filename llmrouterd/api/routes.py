@@ -1,0 +1,42 @@
+"""Every endpoint with its access. There is no other way in: no wildcard, no pass-through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmrouterd.api import admin, health, openai
+from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from llmrouterd.api.boundary import Handler
+
+ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
+    ("GET", "/health", OPEN, health.health),
+    ("GET", "/ready", OPEN, health.ready),
+    ("GET", "/metrics", OPEN, health.metrics),
+    ("GET", "/v1/models", CLIENT, openai.models),
+    ("GET", "/v1/models/{id:.+}", CLIENT, openai.model),
+    ("POST", "/v1/chat/completions", CLIENT, openai.chat_completions),
+    ("POST", "/v1/completions", CLIENT, openai.completions),
+    ("POST", "/v1/embeddings", CLIENT, openai.embeddings),
+    ("GET", "/admin/models", ADMIN, admin.models),
+    ("GET", "/admin/catalog", ADMIN, admin.catalog),
+    ("GET", "/admin/backends", ADMIN, admin.backends),
+    ("GET", "/admin/profiles", ADMIN, admin.profiles),
+    ("POST", "/admin/reprofile", ADMIN, admin.reprofile),
+    ("GET", "/admin/benchmarks", ADMIN, admin.benchmarks),
+    ("GET", "/admin/policy", ADMIN, admin.policy),
+    ("POST", "/admin/reload", ADMIN, admin.reload),
+    ("GET", "/admin/decisions", ADMIN, admin.decisions),
+    ("GET", "/admin/decisions/{id}", ADMIN, admin.decision),
+    ("POST", "/admin/explain", ADMIN, admin.explain),
+)
+
+
+def add_routes(app: web.Application) -> None:
+    """Put every endpoint behind the boundary."""
+    for method, path, access, handler in ROUTES:
+        endpoint = path.partition("{")[0].rstrip("/") or path
+        app.router.add_route(method, path, guarded(endpoint, access, handler))

@@ -1,0 +1,64 @@
+"""What the handlers share, under one AppKey, and how they answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+
+from llmrouterd.limits import Limiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmrouterd.benchmarks.worker import BenchmarkWorker
+    from llmrouterd.discovery import Discovery
+    from llmrouterd.dispatch import Dispatcher
+    from llmrouterd.journal import Journal
+    from llmrouterd.metrics import Metrics
+    from llmrouterd.profiler import Profiler
+    from llmrouterd.snapshot import Current
+    from llmrouterd.store import Store
+    from llmrouterd.token_count import TokenCounter
+    from llmrouterd.watcher import Reloader
+
+
+@dataclass(slots=True)
+class State:
+    """The parts of the running daemon. `active` counts generation requests; `draining` is set
+    when it is being stopped."""
+
+    current: Current
+    dispatcher: Dispatcher
+    discovery: Discovery
+    journal: Journal
+    metrics: Metrics
+    profiler: Profiler
+    benchmarks: BenchmarkWorker
+    reloader: Reloader
+    store: Store
+    tokens: TokenCounter
+    on_event: Callable[[str, dict[str, Any]], None]
+    started_at: float
+    host_name: str
+    limiter: Limiter = field(default_factory=Limiter)
+    active: int = 0
+    draining: bool = False
+
+
+STATE: web.AppKey[State] = web.AppKey("state", State)
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+
+
+def json_response(
+    data: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """A JSON response; values that JSON has no form for become texts."""
+    return web.Response(
+        body=orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS),
+        status=status,
+        content_type="application/json",
+        headers=headers,
+    )

@@ -1,0 +1,84 @@
+"""What the daemon asks of a backend, and what a backend says of its models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from llmrouterd.catalog import ModelFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmrouterd.policy import BackendSpec
+
+
+class Frame(NamedTuple):
+    """A piece of a streaming answer in OpenAI's form.
+
+    raw: the bytes to relay, whole SSE events. chunk: the parsed object; None for a comment.
+    done: this is `[DONE]`.
+    """
+
+    raw: bytes
+    chunk: dict[str, Any] | None
+    done: bool = False
+
+
+class Call(NamedTuple):
+    """A request to one model. kind: chat | completions | embeddings. model: the backend's own
+    name. body: the client's request; the backend sets `model` and `stream` itself."""
+
+    kind: str
+    model: str
+    body: dict[str, Any]
+    num_ctx: int | None = None
+    keep_alive: str | None = None
+
+
+class Stream(Protocol):
+    """A streaming answer. `next` waits at most `timeout` seconds (None: for ever).
+
+    Raises UpstreamError; an error event of the upstream is an UpstreamStatus or UpstreamInvalid.
+    """
+
+    async def next(self, timeout: float | None) -> list[Frame] | None:
+        """The frames that have come since the last call; None at the end."""
+
+    def close(self) -> None:
+        """Close the connection now, so that the backend stops generating. May be called twice."""
+
+
+class Backend(Protocol):
+    """One server of models. All methods raise only UpstreamError (see `errors`)."""
+
+    spec: BackendSpec
+
+    async def discover(self) -> tuple[ModelFacts, ...]:
+        """The models it serves now, with their facts. Never loads one."""
+
+    async def stream(self, call: Call) -> Stream:
+        """Send a chat or completion; returns once the answer's headers are there."""
+
+    async def embed(self, call: Call) -> dict[str, Any]:
+        """Send an embeddings request; the answer is in OpenAI's form."""
+
+    def state(self) -> dict[str, Any]:
+        """What /admin/backends shows besides health, such as the state of owned processes."""
+
+    def want(self, wanted: bool) -> None:
+        """Tell a backend that owns processes whether it is needed now."""
+
+    async def close(self) -> None:
+        """Close connections and stop owned processes."""
+
+
+@dataclass(slots=True)
+class Hooks:
+    """What a backend may tell the daemon. `changed` asks for a discovery soon."""
+
+    changed: Callable[[], None] = field(default=lambda: None)
+    log: Callable[[str, dict[str, Any]], None] = field(default=lambda event, fields: None)
+
+
+__all__ = ["Backend", "Call", "Frame", "Hooks", "ModelFacts", "Stream"]

@@ -1,0 +1,141 @@
+"""llama.cpp's server: one model, or its router mode with many.
+
+It closes the connection after every stream and after five idle seconds whatever it announces,
+so connections to it are not kept. `/props`, `/slots` and `/metrics` with `?model=` load that
+model on a router, so they are asked of a single-model server only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd.backends.base import Hooks, ModelFacts
+from llmrouterd.backends.http import HttpClient
+from llmrouterd.backends.openai import PATHS, entries, first_int, stream_body
+from llmrouterd.backends.stream import open_stream
+from llmrouterd.errors import UpstreamStatus
+
+if TYPE_CHECKING:
+    from llmrouterd.backends.base import Call, Stream
+    from llmrouterd.policy import BackendSpec
+
+_LOADED = {"loaded": True, "sleeping": False, "unloaded": False, "loading": False}
+
+
+class LlamaCppBackend:
+    """spec.url is the server's root; a trailing `/v1` is taken off."""
+
+    def __init__(self, spec: BackendSpec, hooks: Hooks) -> None:
+        self.spec = spec
+        self._client = HttpClient(replace(spec, url=spec.url.removesuffix("/v1")), pooled=False)
+
+    async def discover(self) -> tuple[ModelFacts, ...]:
+        """See `Backend`."""
+        listing, props = await asyncio.gather(
+            self._client.get_json("/v1/models"), self._props()
+        )
+        router = props.get("role") == "router"
+        found = []
+        for entry in entries(listing, self.spec.name):
+            found.append(_router_facts(entry) if router else _single_facts(entry, props))
+        return tuple(found)
+
+    async def stream(self, call: Call) -> Stream:
+        """See `Backend`."""
+        body = stream_body(call, usage=self.spec.stream_usage)
+        return await open_stream(
+            self._client, await self._client.post("/v1" + PATHS[call.kind], body)
+        )
+
+    async def embed(self, call: Call) -> dict[str, Any]:
+        """See `Backend`."""
+        body = {**call.body, "model": call.model}
+        return await self._client.post_json("/v1/embeddings", body, timeout=None)
+
+    def state(self) -> dict[str, Any]:
+        """See `Backend`."""
+        return {}
+
+    def want(self, wanted: bool) -> None:
+        """See `Backend`; a foreign server is not ours to start."""
+
+    async def close(self) -> None:
+        """See `Backend`."""
+        await self._client.close()
+
+    async def _props(self) -> dict[str, Any]:
+        try:
+            return await self._client.get_json("/props")
+        except UpstreamStatus as error:
+            if error.upstream_status in (400, 403, 404, 501):  # switched off, or an old server
+                return {}
+            raise
+
+
+def _single_facts(entry: dict[str, Any], props: dict[str, Any]) -> ModelFacts:
+    meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
+    assert isinstance(meta, dict)
+    settings = props.get("default_generation_settings")
+    settings = settings if isinstance(settings, dict) else {}
+    embeds = _embeds(entry)
+    capabilities = {"embedding"} if embeds else {"chat", "json"}
+    modalities = props.get("modalities")
+    if isinstance(modalities, dict):
+        capabilities |= {"vision"} if modalities.get("vision") else set()
+        capabilities |= {"audio"} if modalities.get("audio") else set()
+    caps = props.get("chat_template_caps")
+    if isinstance(caps, dict) and (caps.get("supports_tools") or caps.get("supports_tool_calls")):
+        capabilities.add("tools")
+    return ModelFacts(
+        name=entry["id"],
+        aliases=tuple(alias for alias in entry.get("aliases") or () if isinstance(alias, str)),
+        digest=_digest(meta, props),
+        capabilities=frozenset(capabilities),
+        context=first_int(settings, "n_ctx") or first_int(meta, "n_ctx", "n_ctx_train"),
+        size_b=_billions(meta),
+        size_bytes=first_int(meta, "size"),
+        quantization=meta.get("ftype") if isinstance(meta.get("ftype"), str) else None,
+        slots=first_int(props, "total_slots") or 1,
+        loaded=not props.get("is_sleeping", False),
+    )
+
+
+def _router_facts(entry: dict[str, Any]) -> ModelFacts:
+    status = entry.get("status")
+    value = status.get("value") if isinstance(status, dict) else None
+    meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
+    assert isinstance(meta, dict)
+    modalities = (entry.get("architecture") or {}).get("input_modalities") or ()
+    capabilities = {"embedding"} if _embeds(entry) else {"chat", "json"}
+    capabilities |= {"vision"} if "image" in modalities else set()
+    return ModelFacts(
+        name=entry["id"],
+        aliases=tuple(alias for alias in entry.get("aliases") or () if isinstance(alias, str)),
+        digest=_digest(meta, {}),
+        # What its template can do is told by /props alone, which would load it.
+        capabilities=frozenset(capabilities | {"tools"}),
+        context=first_int(meta, "n_ctx", "n_ctx_train"),
+        size_b=_billions(meta),
+        size_bytes=first_int(meta, "size"),
+        loaded=_LOADED.get(value) if isinstance(value, str) else None,
+    )
+
+
+def _embeds(entry: dict[str, Any]) -> bool:
+    args = (entry.get("status") or {}).get("args") if isinstance(entry.get("status"), dict) else ()
+    outputs = (entry.get("architecture") or {}).get("output_modalities") or ()
+    return "embedding" in outputs or "embeddings" in outputs or "--embedding" in (args or ())
+
+
+def _billions(meta: dict[str, Any]) -> float | None:
+    count = first_int(meta, "n_params")
+    return count / 1e9 if count else None
+
+
+def _digest(meta: dict[str, Any], props: dict[str, Any]) -> str | None:
+    """The server has no digest; what changes with the weights stands in for one."""
+    parts = [str(meta.get(key)) for key in ("n_params", "size", "n_embd", "ftype") if key in meta]
+    path = props.get("model_path")
+    return "-".join([*parts, str(path)] if path else parts) or None

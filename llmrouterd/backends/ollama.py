@@ -1,0 +1,201 @@
+"""Ollama through its native API, which tells and takes more than its OpenAI-compatible one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmrouterd.backends.base import Frame, Hooks, ModelFacts
+from llmrouterd.backends.http import HttpClient
+from llmrouterd.backends.ollama_facts import ShownModel, TaggedModel, parse_ps, parse_show, parse_tags
+from llmrouterd.backends.ollama_stream import ChatStream, CompletionStream, OllamaStreamError
+from llmrouterd.backends.ollama_wire import (
+    Untranslatable,
+    chat_request,
+    embed_request,
+    embed_response,
+    generate_request,
+)
+from llmrouterd.backends.stream import stream_error
+from llmrouterd.errors import BadRequest, UpstreamError, UpstreamInterrupted, UpstreamInvalid
+from llmrouterd.sse import DONE, encode
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from llmrouterd.backends.base import Call, Stream
+    from llmrouterd.policy import BackendSpec
+
+_MAX_LINE = 16 * 1024 * 1024
+# Ollama's word for a capability -> ours.
+_CAPABILITIES = {"completion": "chat"}
+
+
+class OllamaBackend:
+    """spec.url is the server's root; a trailing `/v1` or `/api` is taken off."""
+
+    def __init__(self, spec: BackendSpec, hooks: Hooks) -> None:
+        self.spec = spec
+        root = spec.url.removesuffix("/v1").removesuffix("/api")
+        self._client = HttpClient(replace(spec, url=root), pooled=True)
+        self._shown: dict[tuple[str, str | None], ShownModel] = {}
+
+    async def discover(self) -> tuple[ModelFacts, ...]:
+        """See `Backend`. `/api/show` is asked once for each digest."""
+        tags, running = await asyncio.gather(
+            self._client.get_json("/api/tags"), self._client.get_json("/api/ps")
+        )
+        try:
+            models = parse_tags(tags)
+            loaded = {model.name for model in parse_ps(running)}
+        except ValueError as error:
+            raise UpstreamInvalid(f"{self.spec.name}: {error}") from error
+        shown = await asyncio.gather(*(self._show(model) for model in models))
+        self._shown = {
+            (model.name, model.digest): facts for model, facts in zip(models, shown, strict=True)
+        }
+        return tuple(
+            _facts(model, facts, model.name in loaded)
+            for model, facts in zip(models, shown, strict=True)
+        )
+
+    async def stream(self, call: Call) -> Stream:
+        """See `Backend`."""
+        keep_alive = parse_keep_alive(call.keep_alive)
+        build = chat_request if call.kind == "chat" else generate_request
+        path = "/api/chat" if call.kind == "chat" else "/api/generate"
+        try:
+            body = build(call.body, model=call.model, keep_alive=keep_alive, num_ctx=call.num_ctx)
+        except Untranslatable as error:
+            raise BadRequest(str(error)) from error
+        response = await self._client.post(path, body)
+        return OllamaStream(self._client, response, call)
+
+    async def embed(self, call: Call) -> dict[str, Any]:
+        """See `Backend`."""
+        try:
+            body = embed_request(call.body, call.model, parse_keep_alive(call.keep_alive))
+        except Untranslatable as error:
+            raise BadRequest(str(error)) from error
+        answer = await self._client.post_json("/api/embed", body, timeout=None)
+        try:
+            return embed_response(
+                answer, call.model, str(call.body.get("encoding_format") or "float")
+            )
+        except ValueError as error:
+            raise UpstreamInvalid(f"{self.spec.name}: {error}") from error
+
+    def state(self) -> dict[str, Any]:
+        """See `Backend`."""
+        return {}
+
+    def want(self, wanted: bool) -> None:
+        """See `Backend`; a foreign server is not ours to start."""
+
+    async def close(self) -> None:
+        """See `Backend`."""
+        await self._client.close()
+
+    async def _show(self, model: TaggedModel) -> ShownModel:
+        known = self._shown.get((model.name, model.digest))
+        if known is not None:
+            return known
+        try:
+            return parse_show(
+                await self._client.post_json("/api/show", {"model": model.name}, timeout=10)
+            )
+        except (UpstreamError, ValueError):
+            # One broken model must not hide the others; /api/tags says enough to use it.
+            return ShownModel()
+
+
+def parse_keep_alive(text: str | None) -> int | str | None:
+    """A number of seconds, a duration such as `30m`, or None to leave it to Ollama."""
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _facts(tag: TaggedModel, shown: ShownModel, loaded: bool) -> ModelFacts:
+    named = shown.capabilities or tag.capabilities
+    capabilities = {_CAPABILITIES.get(name, name) for name in named}
+    if "chat" in capabilities:
+        capabilities.add("json")  # `format` constrains any model's output
+    count = shown.parameter_count or tag.parameter_count
+    return ModelFacts(
+        name=tag.name,
+        digest=tag.digest,
+        family=shown.family or tag.family,
+        capabilities=frozenset(capabilities) or None,
+        context=shown.context_length or tag.context_length,
+        size_b=count / 1e9 if count else None,
+        size_bytes=tag.size,
+        quantization=shown.quantization or tag.quantization,
+        loaded=loaded,
+    )
+
+
+class OllamaStream:
+    """Native NDJSON lines as OpenAI frames."""
+
+    def __init__(
+        self, client: HttpClient, response: aiohttp.ClientResponse, call: Call
+    ) -> None:
+        self._client = client
+        self._response = response
+        self._rest = b""
+        self._ended = False
+        kind = ChatStream if call.kind == "chat" else CompletionStream
+        prefix = "chatcmpl-" if call.kind == "chat" else "cmpl-"
+        self._translated = kind(
+            completion_id=prefix + uuid.uuid4().hex, created=int(time.time()), model=call.model
+        )
+
+    async def next(self, timeout: float | None) -> list[Frame] | None:
+        """See `backends.base.Stream`."""
+        while not self._ended:
+            block = await self._client.read_block(self._response, timeout)
+            lines = (self._rest + block).split(b"\n")
+            self._rest = lines.pop() if block else b""
+            self._ended = not block
+            if len(self._rest) > _MAX_LINE:
+                raise UpstreamInvalid(f"{self._client.name} sent a line of over {_MAX_LINE} bytes.")
+            frames = [frame for line in lines if line.strip() for frame in self._frames(line)]
+            if self._ended and not self._translated.finished:
+                raise UpstreamInterrupted(f"{self._client.name} broke the answer off.")
+            if frames:
+                return frames
+        return None
+
+    def close(self) -> None:
+        """See `backends.base.Stream`."""
+        if self._ended:
+            self._response.release()
+        else:
+            self._response.close()
+
+    def _frames(self, line: bytes) -> list[Frame]:
+        try:
+            data = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise UpstreamInvalid(
+                f"{self._client.name} sent a line that is not JSON: {error}"
+            ) from error
+        if not isinstance(data, dict):
+            raise UpstreamInvalid(f"{self._client.name} sent a line that is not an object.")
+        try:
+            chunks = self._translated.feed(data)
+        except OllamaStreamError as error:
+            raise stream_error(self._client.name, error.message) from error
+        frames = [Frame(encode(chunk), chunk) for chunk in chunks]
+        if self._translated.finished and frames:
+            frames.append(Frame(DONE, None, True))
+        return frames

@@ -1,0 +1,131 @@
+"""Server-sent events of an OpenAI-compatible upstream as frames, its bytes untouched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmrouterd.backends.base import Frame
+from llmrouterd.errors import UpstreamError, UpstreamInvalid, UpstreamStatus
+from llmrouterd.sse import DONE, FrameTooLong, SSEFramer, encode
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from llmrouterd.backends.http import HttpClient
+    from llmrouterd.sse import Event
+
+_STREAM_TYPES = ("text/event-stream", "application/octet-stream", "application/x-ndjson")
+
+
+class SSEStream:
+    """A streaming answer over HTTP. Lets go of the connection at its end, or when closed."""
+
+    __slots__ = ("_client", "_ended", "_framer", "_response")
+
+    def __init__(self, client: HttpClient, response: aiohttp.ClientResponse) -> None:
+        self._client = client
+        self._response = response
+        self._framer = SSEFramer()
+        self._ended = False
+
+    async def next(self, timeout: float | None) -> list[Frame] | None:
+        """See `backends.base.Stream`."""
+        while not self._ended:
+            block = await self._client.read_block(self._response, timeout)
+            try:
+                events = self._framer.feed(block) if block else self._framer.close()
+            except FrameTooLong as error:
+                raise UpstreamInvalid(f"{self._client.name}: {error}") from error
+            self._ended = not block
+            if events:
+                return [self._frame(event) for event in events]
+        return None
+
+    def close(self) -> None:
+        """See `backends.base.Stream`."""
+        if not self._ended or not self._response.content.at_eof():
+            self._response.close()
+        else:
+            self._response.release()
+
+    def _frame(self, event: Event) -> Frame:
+        data = event.data
+        if data is None:
+            return Frame(event.raw, None)
+        if data == b"[DONE]":
+            return Frame(event.raw, None, True)
+        try:
+            chunk = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise UpstreamInvalid(
+                f"{self._client.name} sent an event that is not JSON: {error}"
+            ) from error
+        if not isinstance(chunk, dict):
+            raise UpstreamInvalid(f"{self._client.name} sent an event that is not an object.")
+        error_object = chunk.get("error")
+        if error_object:
+            raise stream_error(self._client.name, error_object)
+        return Frame(event.raw, chunk)
+
+
+class WholeAnswer:
+    """An answer of an upstream that did not stream although asked to: one chunk and the end."""
+
+    __slots__ = ("_frames",)
+
+    def __init__(self, chunk: dict[str, Any]) -> None:
+        self._frames: list[Frame] | None = [
+            Frame(encode(chunk), chunk),
+            Frame(DONE, None, True),
+        ]
+
+    async def next(self, timeout: float | None) -> list[Frame] | None:
+        """See `backends.base.Stream`; `timeout` is not needed."""
+        frames, self._frames = self._frames, None
+        return frames
+
+    def close(self) -> None:
+        """See `backends.base.Stream`."""
+
+
+async def open_stream(client: HttpClient, response: aiohttp.ClientResponse) -> SSEStream | WholeAnswer:
+    """The stream behind a 200; takes a whole JSON answer too, and an error sent with a 200."""
+    kind = response.content_type
+    if kind in _STREAM_TYPES or "Content-Type" not in response.headers:
+        return SSEStream(client, response)
+    try:
+        if kind != "application/json":
+            raise UpstreamInvalid(f"{client.name} answered with {kind}, not with a stream.")
+        answer = await client.read_json(response)
+    finally:
+        response.close()
+    error = answer.get("error")
+    if error:
+        raise stream_error(client.name, error)
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise UpstreamInvalid(f"{client.name} answered with JSON that has no choices.")
+    return WholeAnswer(_as_chunk(answer))
+
+
+def _as_chunk(answer: dict[str, Any]) -> dict[str, Any]:
+    """A whole chat.completion as the one chunk that says the same."""
+    choices = [
+        {**{k: v for k, v in choice.items() if k != "message"}, "delta": choice["message"]}
+        if isinstance(choice, dict) and isinstance(choice.get("message"), dict)
+        else choice
+        for choice in answer["choices"]
+    ]
+    kind = str(answer.get("object", "")).replace("chat.completion", "chat.completion.chunk")
+    return {**answer, "object": kind, "choices": choices}
+
+
+def stream_error(name: str, error: Any) -> UpstreamError:
+    """The error that an upstream sends inside of an answer: an object, or a text."""
+    message = error.get("message") if isinstance(error, dict) else error
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code <= 599 else 502
+    body = {"error": error} if isinstance(error, dict) else {"error": {"message": str(error)}}
+    return UpstreamStatus(f"{name}: {message}", upstream_status=status, body=body)

@@ -1,0 +1,1 @@
+"""Published benchmark figures: read from files, kept in the store, handed to the evidence."""

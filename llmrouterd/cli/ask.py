@@ -1,0 +1,112 @@
+"""Commands that ask the running daemon: explain, models, catalog."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd.cli.offline import explain_offline
+from llmrouterd.config import load_policy
+from llmrouterd.errors import ConfigError
+from llmrouterd.explanation import in_words
+from llmrouterd.settings import read_settings
+
+if TYPE_CHECKING:
+    import argparse
+
+EXIT_FAILED = 1
+
+
+def explain_command(options: argparse.Namespace) -> int:
+    """Explain the request on stdin; with --offline by a catalog file instead of the daemon."""
+    if options.offline:
+        if not options.catalog:
+            print("explain --offline needs --catalog FILE", file=sys.stderr)
+            return EXIT_FAILED
+        described = explain_offline(sys.stdin.read(), options.policy, options.catalog)
+    else:
+        described = _ask(options, "/admin/explain", sys.stdin.read())
+    if described is None:
+        return EXIT_FAILED
+    print(json.dumps(described) if options.json else described.get("words") or in_words(described))
+    return 0
+
+
+def models_command(options: argparse.Namespace) -> int:
+    """List the models as a table, or as JSON."""
+    answer = _ask(options, "/admin/models")
+    if answer is None:
+        return EXIT_FAILED
+    if options.json:
+        print(json.dumps(answer["models"]))
+        return 0
+    rows = [("MODEL", "SIZE", "CONTEXT", "QUANT", "CAPABILITIES", "TOK/S", "LOADED")]
+    for model in answer["models"]:
+        speed = model["profile"]["decode_tokens_per_second"]
+        rows.append(
+            (
+                model["id"],
+                f"{model['size_b']:.3g}B" if model["size_b"] else "?",
+                str(model["context"] or "?"),
+                model["quantization"] or "?",
+                ",".join(model["capabilities"]) if model["capabilities"] is not None else "?",
+                f"{speed:.0f}" if speed else "?",
+                "yes" if model["resident"] else "",
+            )
+        )
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def catalog_command(options: argparse.Namespace) -> int:
+    """Print the catalog in the form that `decide --catalog` reads."""
+    answer = _ask(options, "/admin/catalog")
+    if answer is None:
+        return EXIT_FAILED
+    print(json.dumps(answer, indent=1))
+    return 0
+
+
+def _ask(options: argparse.Namespace, path: str, body: str | None = None) -> Any:
+    """The daemon's JSON answer; None after saying why there is none."""
+    settings = read_settings(os.environ, getattr(options, "policy", None))
+    url = options.url
+    if not url:
+        try:
+            server = load_policy(settings).server
+        except ConfigError as error:
+            print(f"{error}\ngive the daemon's address with --url", file=sys.stderr)
+            return None
+        host = "127.0.0.1" if server.host in ("0.0.0.0", "::") else server.host
+        url = f"http://{host}:{server.port}"
+    key = options.key or settings.environ.get("ROUTER_ADMIN_API_KEY", "")
+    request = urllib.request.Request(
+        url.rstrip("/") + path,
+        data=None if body is None else body.encode(),
+        headers={"Content-Type": "application/json"}
+        | ({"Authorization": f"Bearer {key}"} if key else {}),
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        print(f"{url}: {error.status}: {_message(error.read())}", file=sys.stderr)
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        print(f"{url}: no daemon answers there ({reason}); start it with serve", file=sys.stderr)
+    except ValueError:
+        print(f"{url}: the answer is not JSON; is this llmrouterd?", file=sys.stderr)
+    return None
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode("utf-8", "replace")

@@ -1,0 +1,117 @@
+"""Commands that need no daemon and no network: classify, decide, explain --offline."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmrouterd.app import read_prior
+from llmrouterd.catalog_file import CatalogFileError, read_catalog
+from llmrouterd.chat import parse_request
+from llmrouterd.classifier import classify
+from llmrouterd.config import load_policy
+from llmrouterd.decision import decide, resolve
+from llmrouterd.errors import ConfigError, RouterError
+from llmrouterd.explanation import describe, describe_signals, in_words
+from llmrouterd.settings import read_settings
+from llmrouterd.signals import RequestContext
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from llmrouterd.policy import Policy
+
+EXIT_FAILED = 1
+
+
+def classify_command(options: argparse.Namespace) -> int:
+    """{"id", "prompt"} or {"id", "messages"} a line -> {"id", "category", ...} a line."""
+    policy = _policy(options.policy)
+    if policy is None:
+        return EXIT_FAILED
+
+    def work(item: dict[str, Any]) -> dict[str, Any]:
+        messages = item.get("messages") or [{"role": "user", "content": item.get("prompt")}]
+        chat = parse_request("chat", orjson.dumps({"messages": messages}), policy.validators)
+        signals = classify(chat, policy, RequestContext(task=str(item.get("task") or "")))
+        return describe_signals(signals)
+
+    return _each_line(work)
+
+
+def decide_command(options: argparse.Namespace) -> int:
+    """A chat request a line -> its Decision a line. A request may carry an `id`."""
+    made = _decider(options.policy, options.catalog)
+    return EXIT_FAILED if made is None else _each_line(made)
+
+
+def explain_offline(text: str, policy: str | None, catalog: str) -> dict[str, Any] | None:
+    """The Decision for one request; None after saying why there is none."""
+    made = _decider(policy, catalog)
+    if made is None:
+        return None
+    try:
+        described = made(orjson.loads(text))
+    except (orjson.JSONDecodeError, RouterError) as error:
+        print(error, file=sys.stderr)
+        return None
+    return {**described, "words": in_words(described)}
+
+
+def _decider(
+    policy_file: str | None, catalog_file: str
+) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
+    policy = _policy(policy_file)
+    if policy is None:
+        return None
+    try:
+        catalog, load = read_catalog(catalog_file, policy, read_prior())
+    except CatalogFileError as error:
+        print(error, file=sys.stderr)
+        return None
+
+    def work(item: dict[str, Any]) -> dict[str, Any]:
+        body = {key: value for key, value in item.items() if key != "id"}
+        chat = parse_request("chat", orjson.dumps(body), policy.validators)
+        ask = resolve(chat.model, policy, catalog)
+        signals = classify(chat, policy, RequestContext(preset=ask.preset))
+        return describe(decide(signals, policy, catalog, load, ask))
+
+    return work
+
+
+def _policy(path: str | None) -> Policy | None:
+    try:
+        return load_policy(read_settings(os.environ, path))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return None
+
+
+def _each_line(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Each input line's answer with its id; a line that fails gets an `error` and the exit
+    status 1, and the others are answered all the same."""
+    status = 0
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        if not line.strip():
+            continue
+        answer: dict[str, Any] = {"id": number}
+        try:
+            item = orjson.loads(line)
+            if not isinstance(item, dict):
+                raise ValueError("a line must be a JSON object")
+            answer["id"] = item.get("id", number)
+            answer |= work(item)
+        except RouterError as error:
+            answer |= error.envelope()
+            status = EXIT_FAILED
+        except ValueError as error:
+            answer["error"] = {"message": f"line {number}: {error}"}
+            status = EXIT_FAILED
+        sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
+        sys.stdout.buffer.flush()
+    return status

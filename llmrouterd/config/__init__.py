@@ -1,0 +1,140 @@
+"""Bytes -> YAML -> environment -> schema -> semantics -> Policy; all problems at once.
+
+`check`, start-up, reload and the tests call the same `load_policy`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd import data
+from llmrouterd.classifier.lexicon import LexiconError, LexiconSet, build_lexicons
+from llmrouterd.config.build import build_policy
+from llmrouterd.config.environment import unknown_settings
+from llmrouterd.config.schema import environment_problems, fill, known_settings, resolve, validate
+from llmrouterd.config.source import Source, parse_source
+from llmrouterd.errors import ConfigError
+from llmrouterd.problems import Problem
+from llmrouterd.settings import NAMES
+
+if TYPE_CHECKING:
+    from llmrouterd.policy import Policy
+    from llmrouterd.settings import Settings
+
+
+@cache
+def policy_schema() -> dict[str, Any]:
+    """The policy's JSON Schema, as packaged."""
+    schema: dict[str, Any] = json.loads(data.SCHEMA.read_bytes())
+    return schema
+
+
+@cache
+def _lexicon_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(data.LEXICON_SCHEMA.read_bytes())
+    return schema
+
+
+def rules_folder(settings: Settings) -> Path:
+    """The folder of the owner's lexicons: ROUTER_RULES, `rules` beside or above the policy's
+    folder, else the packaged one."""
+    if settings.rules is not None:
+        return settings.rules
+    here = settings.policy.resolve().parent
+    for candidate in (here / "rules", here.parent / "rules"):
+        if candidate.is_dir():
+            return candidate
+    return data.RULES
+
+
+def load_policy(settings: Settings) -> Policy:
+    """Read and check everything. Raises ConfigError with all problems."""
+    name = str(settings.policy)
+    try:
+        content = settings.policy.read_bytes()
+    except OSError as error:
+        problem = Problem(
+            file=name, line=1, column=1, path="$", message=f"cannot be read: {error.strerror}"
+        )
+        raise ConfigError((problem,)) from None
+    source = parse_source(content, name)
+    if source.data is None:
+        raise ConfigError(tuple(source.problems))
+    problems, usable = _check(source, settings)
+    if usable:
+        digest = hashlib.sha256(content)
+        filled = fill(source.data, policy_schema(), settings.environ)
+        lexicons, found = _load_lexicons(source, filled, rules_folder(settings), digest)
+        digest.update(json.dumps(filled, sort_keys=True).encode())
+        policy, meant = build_policy(filled, source, lexicons, digest.hexdigest()[:16])
+        problems += found + meant
+        if not problems:
+            return policy
+    raise ConfigError(tuple(sorted(set(problems), key=lambda p: (p.file, p.line, p.column))))
+
+
+def _check(source: Source, settings: Settings) -> tuple[list[Problem], bool]:
+    """Problems of text, environment and schema; whether the rest can still be checked."""
+    schema = policy_schema()
+    environ = settings.environ
+    known = NAMES | known_settings(schema) | known_settings(source.data)
+    resolve(source, schema, environ)
+    usable = validate(source, schema)
+    found = [
+        (name, f"unknown setting{f'; did you mean {near}?' if near else ''} See ENV_DEFAULT.")
+        for name, near in unknown_settings(environ, known)
+    ]
+    found += environment_problems(schema, environ)
+    strangers = [
+        Problem(file="environment", line=1, column=1, path=name, message=message)
+        for name, message in found
+    ]
+    return source.problems + strangers, usable and not any(
+        name in known for name, _ in found
+    )
+
+
+def _load_lexicons(
+    source: Source, filled: dict[str, Any], folder: Path, digest: hashlib._Hash
+) -> tuple[LexiconSet, list[Problem]]:
+    problems: list[Problem] = []
+    parsed: dict[str, dict[str, Any]] = {}
+    sources: dict[str, Source] = {}
+    for name, category in filled["categories"].items():
+        file = category["lexicon"]
+        path = _lexicon_path(folder, file)
+        if not file:
+            continue
+        if path is None:
+            message = f"the lexicon {file!r} is neither in {folder} nor among the packaged ones"
+            problems.append(source.problem(("categories", name, "lexicon"), message))
+            continue
+        content = path.read_bytes()
+        digest.update(content)
+        lexicon = parse_source(content, str(path))
+        if not lexicon.problems:
+            validate(lexicon, _lexicon_schema())
+        problems += lexicon.problems
+        sources[name] = lexicon
+        if not lexicon.problems:
+            parsed[name] = {**lexicon.data, "category": name}
+    try:
+        return build_lexicons(parsed), problems
+    except LexiconError as error:
+        for name, where, message in error.problems:
+            problems.append(sources[name].problem(_path(where), message))
+        return build_lexicons({}), problems
+
+
+def _lexicon_path(folder: Path, file: str) -> Path | None:
+    return next((at for at in (folder / file, data.RULES / file) if at.is_file()), None)
+
+
+def _path(text: str) -> tuple[str | int, ...]:
+    """'groups[3].patterns[0]' -> ('groups', 3, 'patterns', 0)."""
+    parts = text.replace("[", ".").replace("]", "").split(".")
+    return tuple(int(part) if part.isdigit() else part for part in parts if part)

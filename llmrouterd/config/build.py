@@ -1,0 +1,223 @@
+"""Checked data with all defaults -> Policy, and every problem of meaning with its place."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from llmrouterd.chat import Validators
+from llmrouterd.config.access import build_auth
+from llmrouterd.config.rules import build_rules, check_model
+from llmrouterd.policy import (
+    Assumed,
+    BackendSpec,
+    Benchmarks,
+    Category,
+    Classification,
+    Complexity,
+    Failover,
+    Globs,
+    Limits,
+    Logging,
+    ManagedModel,
+    ModelOverride,
+    Policy,
+    Profiling,
+    Residency,
+    Scoring,
+    Secret,
+    Server,
+    Sessions,
+    Storage,
+    Tasks,
+    Timeouts,
+)
+from llmrouterd.signature import render
+
+if TYPE_CHECKING:
+    from llmrouterd.classifier.lexicon import LexiconSet
+    from llmrouterd.config.source import Path, Source
+    from llmrouterd.problems import Problem
+
+Data = dict[str, Any]
+_PROVIDERS = {"ollama": "ollama", "llama.cpp": "llamacpp", "openai": "openai"}
+SIGNATURE_FIELDS = ("model", "backend", "category", "rule", "decision")
+
+
+def build_policy(
+    filled: Data, source: Source, lexicons: LexiconSet, digest: str
+) -> tuple[Policy, list[Problem]]:
+    """Build the policy. With problems it is still built, but must not be used."""
+    found = _Found(source)
+    backends = _backends(filled, found)
+    _check_server(filled["server"], found)
+    for at, file in (("server", "embedding_model"), ("tasks", "model")):
+        check_model(filled[at][file], (at, file), filled, found.report)
+    server = filled["server"]
+    limits = Limits(**server["limits"])
+    scoring = filled["scoring"]
+    policy = Policy(
+        digest=digest,
+        server=Server(**{**_tuples(server), "limits": limits}),
+        auth=build_auth(filled, found.report),
+        backends=backends,
+        models=tuple(_override(item) for item in filled["models"]),
+        categories={name: _category(name, item) for name, item in filled["categories"].items()},
+        classification=Classification(**filled["classification"]),
+        complexity=Complexity(**filled["complexity"]),
+        rules=build_rules(filled, found.report),
+        scoring=Scoring(
+            preset=scoring["preset"],
+            difficulty=scoring["difficulty"],
+            generalist=scoring["generalist"],
+            assumed=Assumed(**scoring["assumed"]),
+        ),
+        tasks=Tasks(**filled["tasks"]),
+        pins=Globs(filled["pins"]),
+        sessions=Sessions(**filled["sessions"]),
+        failover=Failover(**filled["failover"]),
+        profiling=Profiling(**filled["profiling"]),
+        benchmarks=Benchmarks(**_tuples(filled["benchmarks"])),
+        residency=Residency(**filled["residency"]),
+        storage=Storage(**filled["storage"]),
+        logging=Logging(**filled["logging"]),
+        lexicons=lexicons,
+        validators=Validators(limits),
+    )
+    return policy, found.problems
+
+
+class _Found:
+    """Collects problems; `report` is what the builders call."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.problems: list[Problem] = []
+
+    def report(self, path: Path, message: str) -> None:
+        self.problems.append(self._source.problem(path, message))
+
+
+def _tuples(item: Data) -> Data:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}
+
+
+def _category(name: str, item: Data) -> Category:
+    return Category(
+        name=name,
+        lexicon=item["lexicon"],
+        boards=tuple((board["board"], board["weight"]) for board in item["boards"]),
+        output_tokens=item["output_tokens"],
+    )
+
+
+def _override(item: Data) -> ModelOverride:
+    capabilities, price = item["capabilities"], item["price"]
+    return ModelOverride(
+        match=Globs((item["match"],)),
+        enabled=item["enabled"],
+        aliases=tuple(item["aliases"]),
+        capabilities=None if capabilities is None else frozenset(capabilities),
+        context=item["context"],
+        size_b=item["size_b"],
+        price=None if price is None else (price["input"], price["output"]),
+        canonical=item["canonical"],
+        quality=tuple((item["quality"] or {}).items()),
+        num_ctx=item["num_ctx"],
+        keep_alive=item["keep_alive"],
+        pinned=item["pinned"],
+    )
+
+
+def _backends(filled: Data, found: _Found) -> tuple[BackendSpec, ...]:
+    specs: list[BackendSpec] = []
+    names: set[str] = set()
+    wanted = filled["provider"]
+    for at, item in enumerate(filled["backends"]):
+        report = partial(_under, found, ("backends", at))
+        if item["name"] in names:
+            report("name", f"another backend is named {item['name']!r}; names must differ")
+        names.add(item["name"])
+        managed = item["type"] == "managed"
+        if managed:
+            if not item["models"]:
+                report("models", "a managed backend needs at least one model")
+            if item["url"]:
+                report("url", "a managed backend has no url: the daemon starts its server")
+        else:
+            if item["models"]:
+                report("models", "only a managed backend declares models; use include and exclude")
+            if item["start"] == "fallback":
+                report("start", "only a managed backend can be a fallback")
+            _check_url(item["url"], report)
+        if not managed and wanted != "auto" and item["type"] != _PROVIDERS[wanted]:
+            continue
+        if managed or item["url"]:
+            specs.append(_backend(item, filled))
+    return tuple(specs)
+
+
+def _under(found: _Found, base: Path, key: str, message: str) -> None:
+    found.report((*base, key), message)
+
+
+def _check_url(url: str, report: partial[None]) -> None:
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        report("url", "must be an http:// or https:// address, such as http://127.0.0.1:11434")
+    elif parts.username or parts.password:
+        report("url", "must not hold a user or password; use api_key or headers")
+    elif parts.query or parts.fragment:
+        report("url", "must end with its path: a query or fragment is not allowed")
+
+
+def _backend(item: Data, filled: Data) -> BackendSpec:
+    timeouts = dict(item["timeouts"])
+    timeouts["first_token"] = timeouts["first_token"] or filled["server"]["generation_timeout"]
+    return BackendSpec(
+        name=item["name"],
+        type=item["type"],
+        url=item["url"].rstrip("/"),
+        api_key=Secret(item["api_key"]),
+        headers=tuple(sorted((key, Secret(value)) for key, value in item["headers"].items())),
+        include=Globs(item["include"]),
+        exclude=Globs(item["exclude"]),
+        timeouts=Timeouts(**timeouts),
+        concurrency=item["concurrency"],
+        poll_seconds=item["poll_seconds"],
+        fallback=item["start"] == "fallback",
+        models=tuple(ManagedModel(**_tuples(model)) for model in item["models"]),
+        stream_usage=item["stream_usage"],
+        remote=item["remote"] or (item["type"] == "openai" and not _is_local(item["url"])),
+    )
+
+
+def _is_local(url: str) -> bool:
+    """Whether an address is on this machine or a private network."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or "." not in host or host.endswith((".local", ".lan", ".home"))
+    return address.is_private or address.is_loopback
+
+
+def _check_server(server: Data, found: _Found) -> None:
+    try:
+        render(server["signature"], dict.fromkeys(SIGNATURE_FIELDS, ""))
+    except ValueError as error:
+        found.report(("server", "signature"), str(error))
+    for at, text in enumerate(server["trusted_proxies"]):
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            message = f"{text!r} is neither an address nor a network such as 172.16.0.0/12"
+            found.report(("server", "trusted_proxies", at), message)

@@ -1,0 +1,173 @@
+"""YAML text -> plain data, with the place of every key and value.
+
+Only what JSON can say is accepted: mappings with text keys, sequences, text, numbers,
+booleans, null. Everything else is a problem with its place.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from llmrouterd.problems import Problem
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_NODES = 200_000
+MAX_DEPTH = 60
+Path = tuple[str | int, ...]
+
+
+class _Loader(yaml.CSafeLoader):
+    """The safe loader without dates: `2026-11-23` is a text here, as in JSON."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+_JSON_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in ("map", "seq", "str", "int", "float", "bool", "null")
+)
+
+
+def json_path(path: Path) -> str:
+    """('backends', 0, 'url') -> '$.backends[0].url'."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "$" + "".join(parts)
+
+
+@dataclass(slots=True)
+class Source:
+    """A parsed file: `data`, its `problems`, and where things are."""
+
+    file: str
+    data: Any = None
+    problems: list[Problem] = field(default_factory=list)
+    values: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+
+    def problem(self, path: Path, message: str, *, at_key: bool = False) -> Problem:
+        """A problem at `path`, or at its nearest ancestor that is written in the file."""
+        table = self.keys if at_key else self.values
+        place: tuple[int, int] | None = None
+        known = path
+        while place is None and known:
+            place = table.get(known) or self.values.get(known)
+            known = known[:-1]
+        line, column = place or self.values.get((), (1, 1))
+        return Problem(
+            file=self.file, line=line, column=column, path=json_path(path), message=message
+        )
+
+    def report(self, path: Path, message: str, *, at_key: bool = False) -> None:
+        self.problems.append(self.problem(path, message, at_key=at_key))
+
+
+def parse_source(content: bytes, file: str) -> Source:
+    """Parse one YAML document. Never raises: what is wrong is in `problems`."""
+    source = Source(file=file)
+    if len(content) > MAX_BYTES:
+        source.report((), f"the file has {len(content)} bytes; at most {MAX_BYTES} are allowed")
+        return source
+    try:
+        node = yaml.compose(content.decode("utf-8-sig"), Loader=_Loader)
+    except UnicodeDecodeError as error:
+        source.report((), f"the file is not UTF-8 (byte {error.start}); save it as UTF-8")
+        return source
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        source.values[()] = where
+        source.report((), f"not valid YAML: {error.problem or error.context}")
+        return source
+    except yaml.YAMLError as error:
+        source.report((), f"not valid YAML: {' '.join(str(error).split())}")
+        return source
+    if node is None:
+        source.data = {}
+        return source
+    source.data = _Reader(source).read(node, ())
+    return source
+
+
+class _Reader:
+    """Walks the node tree once; aliases are expanded, within bounds."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._nodes = 0
+        self._constructor = yaml.constructor.SafeConstructor()
+        self._open: set[int] = set()
+
+    def read(self, node: yaml.Node, path: Path) -> Any:
+        mark = node.start_mark
+        self._source.values.setdefault(path, (mark.line + 1, mark.column + 1))
+        self._nodes += 1
+        if self._nodes > MAX_NODES or len(path) > MAX_DEPTH or id(node) in self._open:
+            if self._nodes != MAX_NODES + 1_000_000:
+                self._source.report(path, "too large or nested without end; write it out flat")
+            self._nodes = MAX_NODES + 1_000_000
+            return None
+        if node.tag not in _JSON_TAGS:
+            self._source.report(path, f"tag {node.tag!r} is not allowed; use plain YAML values")
+            return None
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            if isinstance(node, yaml.SequenceNode):
+                return [self.read(item, (*path, at)) for at, item in enumerate(node.value)]
+            return self._scalar(node, path)
+        finally:
+            self._open.discard(id(node))
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        try:
+            value = self._constructor.construct_object(node)
+        except (ValueError, yaml.YAMLError):
+            self._source.report(path, f"{node.value!r} is not a valid value")
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            self._source.report(path, "must be a finite number")
+            return None
+        return value
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        own: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                merged |= self._merge(value_node, path)
+                continue
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
+            where = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            if key is None:
+                self._source.report(path, "a key must be a text")
+                continue
+            here = (*path, key)
+            if key in own:
+                first_line = self._source.keys[here][0]
+                self._source.keys[here] = where
+                self._source.report(
+                    here, f"duplicate key; it is already given in line {first_line}", at_key=True
+                )
+                continue
+            self._source.keys[here] = where
+            # What `<<` brought in is replaced, and so is its place.
+            self._source.values.pop(here, None)
+            own[key] = self.read(value_node, here)
+        return {**merged, **own}
+
+    def _merge(self, node: yaml.Node, path: Path) -> dict[str, Any]:
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        merged: dict[str, Any] = {}
+        for part in reversed(parts):
+            value = self.read(part, path)
+            if isinstance(value, dict):
+                merged |= value
+            else:
+                self._source.report(path, "`<<` must name a mapping")
+        return merged

@@ -1,0 +1,380 @@
+"""Tries a Decision's candidates until the first byte of an answer.
+
+Holds what is live: requests in flight, cooldowns, and which model a conversation uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from llmrouterd.backends.base import Call
+from llmrouterd.cooldown import Cooldowns
+from llmrouterd.errors import (
+    NoModelAvailable,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamInterrupted,
+    UpstreamInvalid,
+    UpstreamLoading,
+    UpstreamStatus,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from llmrouterd.scorer import Load, sends_tools
+from llmrouterd.signature import strip_history
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmrouterd.backends.base import Frame, Stream
+    from llmrouterd.backends.pool import BackendPool, Entry
+    from llmrouterd.catalog import Model
+    from llmrouterd.chat import ChatRequest
+    from llmrouterd.decision import Decision
+    from llmrouterd.policy import BackendSpec, Policy
+    from llmrouterd.residency import Residency
+    from llmrouterd.snapshot import Snapshot
+
+_TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
+_LOADING_POLL = 0.5
+
+
+class Attempt(NamedTuple):
+    """One candidate that was tried and failed."""
+
+    model: str
+    error: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What stays the same over the attempts for one request; `attempts` collects the failures."""
+
+    chat: ChatRequest
+    decision: Decision
+    snapshot: Snapshot
+    started: float
+    attempts: list[Attempt]
+
+
+@dataclass(slots=True)
+class Answer:
+    """A running answer. Whoever holds it must call `close`, also after an error.
+
+    `started` and `first_at` are monotonic; `usage` and `timings` are the upstream's own.
+    """
+
+    model: Model
+    spec: BackendSpec
+    attempts: list[Attempt]
+    started: float
+    first_at: float
+    _stream: Stream
+    _first: list[Frame] | None
+    _release: Callable[[UpstreamError | None], None]
+    tools_dropped: bool = False
+    _closed: bool = field(default=False)
+
+    async def next(self) -> list[Frame] | None:
+        """The next frames, None at the end. Raises UpstreamError."""
+        if self._first is not None:
+            frames, self._first = self._first, None
+            return frames
+        timeouts = self.spec.timeouts
+        timeout = timeouts.idle or None
+        if timeouts.total:
+            left = self.started + timeouts.total - time.monotonic()
+            if left <= 0:
+                raise UpstreamTimeout(f"{self.spec.name} took more than {timeouts.total:g} s.")
+            timeout = min(left, timeout or left)
+        try:
+            return await self._stream.next(timeout)
+        except UpstreamError as error:
+            error.retryable = False
+            raise
+
+    def close(self, error: UpstreamError | None = None) -> None:
+        """Let go of the backend; `error` is what the answer failed with, if it did."""
+        if not self._closed:
+            self._closed = True
+            self._stream.close()
+            self._release(error)
+
+
+class Dispatcher:
+    """One for the daemon's life; policies come and go with the snapshots it is given."""
+
+    def __init__(
+        self,
+        pool: BackendPool,
+        residency: Residency,
+        on_event: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._pool = pool
+        self._residency = residency
+        self._on_event = on_event
+        self._sessions: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self.busy: dict[str, int] = {}
+        self.cooldowns = Cooldowns()
+        self.last_request = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        return sum(self.busy.values())
+
+    def load(self, snapshot: Snapshot, session: str) -> Load:
+        """A frozen view of the live state for one decision."""
+        cooling: dict[str, str] = {}
+        if self.cooldowns:
+            view = self.cooldowns.view(time.monotonic())
+            for model in snapshot.catalog.models if view else ():
+                reason = view.get(model.id) or view.get(model.backend)
+                if reason:
+                    cooling[model.id] = reason
+        sticky = self._sessions.get(session)
+        return Load(
+            resident=self._residency.resident,
+            busy=dict(self.busy),
+            cooling=cooling,
+            slots=self._residency.slots,
+            sticky=sticky[0] if sticky and sticky[1] > time.monotonic() else "",
+        )
+
+    def remember(self, session: str, model: str, policy: Policy) -> None:
+        """A conversation uses this model from now on."""
+        sessions = self._sessions
+        sessions[session] = (model, time.monotonic() + policy.sessions.minutes * 60)
+        sessions.move_to_end(session)
+        while len(sessions) > policy.sessions.max:
+            sessions.popitem(last=False)
+
+    async def open(self, chat: ChatRequest, decision: Decision, snapshot: Snapshot) -> Answer:
+        """The first candidate's answer that begins. Raises the last candidate's error."""
+        request = _Request(
+            chat=chat, decision=decision, snapshot=snapshot, started=time.monotonic(), attempts=[]
+        )
+        loading: tuple[Model, BackendSpec] | None = None
+        unreachable: set[str] = set()
+        last: UpstreamError | None = None
+        for model, spec in self._candidates(decision, snapshot):
+            if len(request.attempts) >= snapshot.policy.failover.attempts:
+                break
+            if spec.name in unreachable:
+                continue
+            at = time.monotonic()
+            try:
+                return await self._try(request, model, spec)
+            except UpstreamError as error:
+                request.attempts.append(Attempt(model.id, error.message, time.monotonic() - at))
+                self._on_event("candidate.failed", {"model": model.id, "error": error.message})
+                last = error
+                if not error.retryable:
+                    raise
+                if isinstance(error, UpstreamUnreachable):
+                    unreachable.add(spec.name)
+                if isinstance(error, UpstreamLoading) and loading is None:
+                    loading = (model, spec)
+        if loading is not None:
+            return await self._await_loading(request, *loading)
+        if last is None:
+            raise NoModelAvailable("The chosen models are gone; try again.", retry_after=1)
+        raise last
+
+    async def embed(
+        self, chat: ChatRequest, decision: Decision, snapshot: Snapshot
+    ) -> tuple[Model, dict[str, Any]]:
+        """Embeddings from the first candidate that makes them."""
+        last: UpstreamError | None = None
+        for model, spec in self._candidates(decision, snapshot):
+            try:
+                return model, await self._embed(chat, model, spec, snapshot.policy)
+            except UpstreamError as error:
+                last = error
+                if not error.retryable:
+                    raise
+        raise last or NoModelAvailable("The chosen models are gone; try again.", retry_after=1)
+
+    async def _embed(
+        self, chat: ChatRequest, model: Model, spec: BackendSpec, policy: Policy
+    ) -> dict[str, Any]:
+        entry = self._pool.lease(spec)
+        failure: UpstreamError | None = None
+        answered = False
+        self._enter(model, spec)
+        try:
+            async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):
+                answer = await entry.backend.embed(_call(chat, model, policy))
+            answered = True
+            return answer
+        except TimeoutError:
+            failure = UpstreamTimeout(f"{spec.name} made no embeddings in time.")
+            raise failure from None
+        except UpstreamError as error:
+            failure = error
+            raise
+        finally:
+            self._leave(model, spec, policy, failure, answered)
+            self._pool.release(entry)
+
+    def _candidates(
+        self, decision: Decision, snapshot: Snapshot
+    ) -> list[tuple[Model, BackendSpec]]:
+        pairs = []
+        for candidate in decision.ranked:
+            model = snapshot.catalog.by_id[candidate.model]
+            spec = snapshot.policy.backend(model.backend)
+            if spec is not None:
+                pairs.append((model, spec))
+        return pairs
+
+    async def _await_loading(self, request: _Request, model: Model, spec: BackendSpec) -> Answer:
+        """Nobody else is left: ask again until the model is loaded or the time for it is over."""
+        deadline = time.monotonic() + (spec.timeouts.load or float("inf"))
+        while True:
+            await asyncio.sleep(_LOADING_POLL)
+            try:
+                return await self._try(request, model, spec)
+            except UpstreamLoading:
+                if time.monotonic() >= deadline:
+                    raise
+
+    async def _try(self, request: _Request, model: Model, spec: BackendSpec) -> Answer:
+        policy, decision = request.snapshot.policy, request.decision
+        entry = self._pool.lease(spec)
+        call = _call(request.chat, model, policy)
+        stream: Stream | None = None
+        entered = answered = False
+        failure: UpstreamError | None = None
+        self._enter(model, spec)
+        try:
+            await _enter_queue(entry, spec)
+            entered = True
+            async with asyncio.timeout(spec.timeouts.first_token or None):
+                stream = await entry.backend.stream(call)
+                first = await _first_frames(stream, spec)
+            answered = True
+        except TimeoutError:
+            failure = UpstreamTimeout(
+                f"{spec.name} sent no token within {spec.timeouts.first_token:g} s."
+            )
+            raise failure from None
+        except UpstreamError as error:
+            failure = error
+            raise
+        finally:
+            if not answered:
+                if stream is not None:
+                    stream.close()
+                if entered:
+                    entry.leave()
+                self._pool.release(entry)
+                self._leave(model, spec, policy, failure, False)
+
+        def release(error: UpstreamError | None) -> None:
+            entry.leave()
+            self._pool.release(entry)
+            self._leave(model, spec, policy, error, error is None)
+
+        if decision.signals.session and not decision.signals.task:
+            self.remember(decision.signals.session, model.id, policy)
+        return Answer(
+            model=model,
+            spec=spec,
+            attempts=request.attempts,
+            started=request.started,
+            first_at=time.monotonic(),
+            tools_dropped=bool(request.chat.tools_json) and "tools" not in call.body,
+            _stream=stream,
+            _first=first,
+            _release=release,
+        )
+
+    def _enter(self, model: Model, spec: BackendSpec) -> None:
+        now = self.last_request = time.monotonic()
+        self.busy[model.id] = self.busy.get(model.id, 0) + 1
+        if self.cooldowns:
+            probe = spec.timeouts.first_token or 60.0
+            self.cooldowns.begin(model.id, now, probe)
+            self.cooldowns.begin(spec.name, now, probe)
+
+    def _leave(
+        self,
+        model: Model,
+        spec: BackendSpec,
+        policy: Policy,
+        error: UpstreamError | None,
+        answered: bool,
+    ) -> None:
+        left = self.busy.get(model.id, 1) - 1
+        if left > 0:
+            self.busy[model.id] = left
+        else:
+            self.busy.pop(model.id, None)
+        self.last_request = now = time.monotonic()
+        if error is None and not answered:
+            return  # the client left, or it was our own fault
+        if error is None:
+            self._residency.used(model.id)
+            if self.cooldowns and self.cooldowns.succeeded(model.id):
+                self._on_event("backend.recovered", {"model": model.id})
+            if self.cooldowns:
+                self.cooldowns.succeeded(spec.name)
+            return
+        if isinstance(error, UpstreamStatus) and error.upstream_status < 500:
+            if error.upstream_status == 429 and error.retry_after:
+                self.cooldowns.rest(model.id, error.message, error.retry_after, now)
+            return
+        if isinstance(error, (UpstreamLoading, UpstreamBusy)):
+            return
+        key = spec.name if isinstance(error, UpstreamUnreachable) else model.id
+        if self.cooldowns.failed(key, error.message, policy.failover, now):
+            self._on_event("backend.cooled", {"key": key, "reason": error.message})
+
+
+async def _enter_queue(entry: Entry, spec: BackendSpec) -> None:
+    try:
+        async with asyncio.timeout(spec.timeouts.queue or None):
+            await entry.enter()
+    except TimeoutError:
+        raise UpstreamBusy(
+            f"{spec.name} had no free place within {spec.timeouts.queue:g} s.", retry_after=5
+        ) from None
+
+
+async def _first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
+    """Frames up to and with the first that carries something; comments before it are kept."""
+    kept: list[Frame] = []
+    while True:
+        frames = await stream.next(None)
+        if frames is None:
+            raise UpstreamInvalid(f"{spec.name} sent an empty answer.")
+        kept += frames
+        if any(frame.chunk is not None for frame in frames):
+            return kept
+        if any(frame.done for frame in frames):
+            raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")
+
+
+def _call(chat: ChatRequest, model: Model, policy: Policy) -> Call:
+    """What is sent: the client's body without our signatures, and without tools for a model that
+    cannot call them (some servers refuse them, and they fill its context)."""
+    body = chat.raw
+    if chat.kind == "chat":
+        messages = strip_history(body["messages"])
+        needs = frozenset({"tools"}) if chat.tool_required else frozenset[str]()
+        dropping = bool(chat.tools_json) and not sends_tools(model, needs)
+        if messages is not body["messages"] or dropping:
+            body = {**body, "messages": messages}
+        if dropping:
+            body = {key: value for key, value in body.items() if key not in _TOOL_FIELDS}
+    return Call(chat.kind, model.name, body, model.num_ctx, model.keep_alive)
+
+
+def interrupted(spec: BackendSpec) -> UpstreamInterrupted:
+    """The error for an answer that ended without saying that it was complete."""
+    return UpstreamInterrupted(f"{spec.name} ended the answer before it was complete.")

@@ -1,0 +1,88 @@
+"""A Decision as data and in words. Renders what was decided; recomputes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmrouterd.decision import Decision
+    from llmrouterd.dispatch import Attempt
+    from llmrouterd.signals import Signals
+
+
+def describe_signals(signals: Signals) -> dict[str, Any]:
+    """Signals with plain JSON values, probabilities rounded to four digits."""
+    data = asdict(signals)
+    data["needs"] = sorted(signals.needs)
+    data["text_rules"] = sorted(signals.text_rules)
+    data["probabilities"] = {
+        name: round(value, 4) for name, value in signals.probabilities.items()
+    }
+    data["abstain"] = round(signals.abstain, 4)
+    data["complexity"] = round(signals.complexity, 4)
+    return data
+
+
+def describe(decision: Decision) -> dict[str, Any]:
+    """A Decision with plain JSON values: the header, the stored row, the API and the command
+    line all show this."""
+    return {
+        "mode": decision.mode,
+        "rule": decision.rule,
+        "preset": decision.preset,
+        "model": decision.ranked[0].model if decision.ranked else None,
+        "ranked": [
+            {
+                "model": candidate.model,
+                "total": round(candidate.total, 3),
+                "quality": round(candidate.quality, 4),
+                "seconds": round(candidate.seconds, 3),
+                "terms": {name: round(points, 3) for name, points in candidate.terms},
+            }
+            for candidate in decision.ranked
+        ],
+        "rejected": [rejection._asdict() for rejection in decision.rejected],
+        "signals": describe_signals(decision.signals),
+        "policy_digest": decision.policy_digest,
+        "generation": decision.generation,
+    }
+
+
+def describe_attempts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+    """The candidates that were tried and failed before the one that answered."""
+    return [attempt._asdict() for attempt in attempts]
+
+
+def in_words(described: dict[str, Any], most: int = 5) -> str:
+    """A described Decision for a person to read, several lines."""
+    signals = described["signals"]
+    lines = [
+        f"{described['model']} by rule {described['rule']!r} ({described['mode']}, preset "
+        f"{described['preset']})",
+        f"  category {signals['category']}{_chances(signals)}, complexity "
+        f"{signals['complexity']:.2f}, {'' if signals['exact_tokens'] else 'up to '}"
+        f"{signals['prompt_tokens']} prompt tokens"
+        + (f" and {signals['tool_tokens']} for tools" if signals["tool_tokens"] else "")
+        + (f", needs {', '.join(signals['needs'])}" if signals["needs"] else "")
+        + (f", task {signals['task']}" if signals["task"] else ""),
+    ]
+    for place, candidate in enumerate(described["ranked"][:most], start=1):
+        terms = "  ".join(f"{name} {points:+.1f}" for name, points in candidate["terms"].items())
+        lines.append(
+            f"  {place}. {candidate['model']}: {candidate['total']:.1f} = {terms}  "
+            f"[good answer {candidate['quality']:.0%}, {candidate['seconds']:.1f} s]"
+        )
+    more = len(described["ranked"]) - most
+    if more > 0:
+        lines.append(f"  and {more} more")
+    lines += [f"  not {r['model']}: {r['reason']} ({r['gate']})" for r in described["rejected"]]
+    return "\n".join(lines)
+
+
+def _chances(signals: dict[str, Any]) -> str:
+    best = sorted(signals["probabilities"].items(), key=lambda item: -item[1])[:2]
+    shown = ", ".join(f"{name} {chance:.0%}" for name, chance in best)
+    return f" ({shown}; doubt {signals['abstain']:.0%})" if shown else ""

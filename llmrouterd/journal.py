@@ -1,0 +1,114 @@
+"""One line in the log, one row in the store and the figures of the metrics for each answer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmrouterd.explanation import describe, describe_attempts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from llmrouterd.catalog import Model
+    from llmrouterd.decision import Decision
+    from llmrouterd.dispatch import Attempt
+    from llmrouterd.metrics import Metrics
+    from llmrouterd.store import Store
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a decision ended. status: ok, client_gone, or the code of an error. ttft and seconds
+    from the request's arrival; words only where logging.prompts is on."""
+
+    id: str
+    status: str = "ok"
+    model: Model | None = None
+    attempts: Sequence[Attempt] = ()
+    ttft: float | None = None
+    seconds: float = 0.0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    tools_dropped: bool = False
+    words: str = ""
+
+
+class Journal:
+    """`record` never waits: the store writes behind."""
+
+    def __init__(
+        self, store: Store, metrics: Metrics, on_event: Callable[[str, dict[str, Any]], None]
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._on_event = on_event
+
+    def record(self, decision: Decision, outcome: Outcome) -> None:
+        model = outcome.model.id if outcome.model else None
+        self._measure(decision, outcome, model)
+        signals = decision.signals
+        self._store.record(
+            {
+                "id": outcome.id,
+                "at": time.time(),
+                "mode": decision.mode,
+                "rule": decision.rule,
+                "category": signals.category,
+                "model": model,
+                "backend": outcome.model.backend if outcome.model else None,
+                "outcome": outcome.status,
+                "policy": decision.policy_digest,
+                "ttft": outcome.ttft,
+                "seconds": outcome.seconds,
+                "prompt_tokens": outcome.prompt_tokens,
+                "completion_tokens": outcome.completion_tokens,
+                "record": (decision, outcome),
+            }
+        )
+        fields: dict[str, Any] = {
+            "id": outcome.id,
+            "model": model,
+            "category": signals.category,
+            "rule": decision.rule,
+            "outcome": outcome.status,
+            "seconds": round(outcome.seconds, 3),
+            "tokens": outcome.completion_tokens,
+        }
+        if outcome.attempts:
+            fields["failed_before"] = [attempt.model for attempt in outcome.attempts]
+        if outcome.words:
+            fields["words"] = outcome.words
+        self._on_event("request.routed", fields)
+
+    def _measure(self, decision: Decision, outcome: Outcome, model: str | None) -> None:
+        metrics = self._metrics
+        for attempt in outcome.attempts:
+            metrics.inc(metrics.failovers, attempt.model)
+        if outcome.status == "client_gone":
+            metrics.inc(metrics.client_gone)
+        if model is None:
+            return
+        metrics.inc(metrics.decisions, model, decision.signals.category, decision.rule)
+        if outcome.ttft is not None:
+            metrics.observe(metrics.ttft, outcome.ttft, model)
+            if outcome.status not in ("ok", "client_gone"):
+                metrics.inc(metrics.interrupted, model)
+        if outcome.prompt_tokens:
+            metrics.inc(metrics.tokens, model, "prompt", by=outcome.prompt_tokens)
+        if outcome.completion_tokens:
+            metrics.inc(metrics.tokens, model, "completion", by=outcome.completion_tokens)
+
+
+def encode_record(record: tuple[Decision, Outcome]) -> str:
+    """The stored form of a decision and its outcome; runs on the writer's thread."""
+    decision, outcome = record
+    data = describe(decision)
+    data["attempts"] = describe_attempts(outcome.attempts)
+    data["tools_dropped"] = outcome.tools_dropped
+    if outcome.words:
+        data["words"] = outcome.words
+    return orjson.dumps(data).decode()

@@ -1,0 +1,147 @@
+"""(model, signals, weights, load) -> named terms in points, and their total."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from llmrouterd.evidence import OVERALL
+from llmrouterd.policy import GENERAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmrouterd.catalog import Model
+    from llmrouterd.policy import Assumed, Policy, Rule, Weights
+    from llmrouterd.signals import Signals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """The live state that a decision may read, as it was at one moment.
+
+    resident: ids of loaded models. busy: requests in flight by model id. cooling: model id ->
+    why it is left alone for now. slots: how many requests a model answers at once (default 1).
+    sticky: the model that this conversation already uses, "" for none.
+    """
+
+    resident: frozenset[str] = frozenset()
+    busy: Mapping[str, int] = field(default_factory=dict)
+    cooling: Mapping[str, str] = field(default_factory=dict)
+    slots: Mapping[str, int] = field(default_factory=dict)
+    sticky: str = ""
+
+
+class Candidate(NamedTuple):
+    """A ranked model. quality: chance of a good answer (0 to 1); seconds: expected until the end
+    of the answer; terms: (name, points), without those that are zero."""
+
+    model: str
+    total: float
+    quality: float
+    seconds: float
+    terms: tuple[tuple[str, float], ...]
+
+
+class Scorer:
+    """Scores the models of one request: what does not depend on the model is worked out once."""
+
+    __slots__ = ("_category", "_load", "_output", "_policy", "_rule", "_shift", "_signals", "_w")
+
+    def __init__(
+        self, signals: Signals, policy: Policy, rule: Rule, weights: Weights, load: Load
+    ) -> None:
+        self._signals = signals
+        self._policy = policy
+        self._rule = rule
+        self._load = load
+        self._w = weights
+        self._category = rule.category or signals.category
+        known = policy.categories.get(self._category)
+        expected = known.output_tokens if known else 400
+        self._output = min(expected, signals.max_tokens or expected)
+        self._shift = policy.scoring.difficulty * (2.0 * signals.complexity - 1.0)
+
+    def score(self, model: Model) -> Candidate:
+        """Score one model; pure."""
+        weights, load, signals = self._w, self._load, self._signals
+        quality = self.quality(model)
+        seconds = self.seconds(model)
+        terms = [("quality", weights.quality * 100.0 * quality), ("time", -weights.time * seconds)]
+        if model.price is not None:
+            cents = (
+                self._prompt_tokens(model) * model.price[0] + self._output * model.price[1]
+            ) / 10_000
+            terms.append(("cost", -weights.cost * cents))
+        if load.sticky == model.id:
+            points = weights.stickiness + (weights.tool_loop if signals.tool_loop else 0.0)
+            terms.append(("stickiness", points))
+        if signals.tool_tokens and model.capabilities and "tools" in model.capabilities:
+            terms.append(("tools", weights.tools))
+        if model.id in load.resident:
+            terms.append(("resident", weights.resident))
+        if model.pinned:
+            terms.append(("pinned", weights.pinned))
+        if model.capabilities is None and signals.needs:
+            terms.append(("unknown", -weights.unknown))
+        for globs, points in self._rule.prefer:
+            if globs.match(model.id):
+                terms.append((f"prefer {globs.texts[0]}", points))
+        total = sum(points for _, points in terms)
+        return Candidate(model.id, total, quality, seconds, tuple(t for t in terms if t[1]))
+
+    def quality(self, model: Model) -> float:
+        """Chance of a good answer: ability in the category against the prompt's difficulty."""
+        overall = model.evidence.get(OVERALL)
+        if overall is None:
+            return 0.0
+        mean, sd = overall.mean, overall.sd
+        special = model.evidence.get(self._category) if self._category != GENERAL else None
+        if special is not None:
+            share = self._policy.scoring.generalist
+            mean = (1.0 - share) * special.mean + share * mean
+            sd = special.sd
+        return _logistic(mean - self._w.risk * sd - self._shift)
+
+    def seconds(self, model: Model) -> float:
+        """Seconds until the answer's end: queue, load, prefill and decode."""
+        assumed, profile = self._policy.scoring.assumed, model.profile
+        size = model.size_b or assumed.size_b
+        if model.remote:
+            decode = profile.decode_tokens_per_second or assumed.remote_tokens_per_second
+            answer = (profile.ttft_seconds or assumed.remote_seconds) + self._output / decode
+            load_seconds = 0.0
+        else:
+            decode = profile.decode_tokens_per_second or assumed.decode_tokens_per_second / size
+            prefill = profile.prefill_tokens_per_second or assumed.prefill_tokens_per_second / size
+            answer = self._prompt_tokens(model) / prefill + self._output / decode
+            load_seconds = 0.0 if model.id in self._load.resident else _load_seconds(model, assumed)
+        waiting = self._load.busy.get(model.id, 0) // self._load.slots.get(model.id, 1)
+        return waiting * answer + load_seconds + answer
+
+    def _prompt_tokens(self, model: Model) -> int:
+        return self._signals.prompt_tokens + tool_tokens_for(model, self._signals)
+
+
+def _load_seconds(model: Model, assumed: Assumed) -> float:
+    if model.profile.load_seconds is not None:
+        return model.profile.load_seconds
+    # Half a byte a parameter is what the common 4-bit quantisations come to.
+    size = model.size_bytes or (model.size_b or assumed.size_b) * 0.55e9
+    return size / (assumed.load_gigabytes_per_second * 1e9)
+
+
+def tool_tokens_for(model: Model, signals: Signals) -> int:
+    """Tokens that the offered tools take with this model: none if it cannot call tools."""
+    return signals.tool_tokens if sends_tools(model, signals.needs) else 0
+
+
+def sends_tools(model: Model, needs: frozenset[str]) -> bool:
+    """Whether offered tools are sent to this model: not to one that is known to have no use for
+    them, unless the request needs a tool call."""
+    return model.capabilities is None or "tools" in model.capabilities or "tools" in needs
+
+
+def _logistic(value: float) -> float:
+    return 1.0 / (1.0 + math.exp(-value)) if value > -60.0 else 0.0

@@ -1,0 +1,51 @@
+"""What a decision knows about a request. Holds no words of the human's, so it may be stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestContext:
+    """What is known of a request besides its body; "" where it says nothing.
+
+    `session` and `task` are the header values; `client` is the key's name.
+    """
+
+    client: str = ""
+    preset: str = ""
+    session: str = ""
+    task: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """`probabilities` sum to 1 over the categories; `abstain` is the classifier's doubt (0 to 1).
+
+    category: a category, or `general` where the classifier abstains. complexity: 0 to 1.
+    needs: of vision, tools, json, audio. `prompt_tokens` counts the messages, `tool_tokens` the
+    offered tools; `exact_tokens` is False where they are an upper bound. `task` is "" for a
+    human's own message. `text_rules` are the rules whose text pattern matched. `tool_loop`: a
+    tool's result is being handed back.
+    """
+
+    kind: str = "chat"
+    category: str
+    probabilities: Mapping[str, float]
+    abstain: float
+    complexity: float
+    needs: frozenset[str] = frozenset()
+    prompt_tokens: int = 0
+    tool_tokens: int = 0
+    exact_tokens: bool = False
+    max_tokens: int | None = None
+    task: str = ""
+    session: str = ""
+    client: str = ""
+    preset: str = ""
+    tool_loop: bool = False
+    text_rules: frozenset[str] = frozenset()

@@ -1,0 +1,252 @@
+"""Every table, migration and query. One writer thread; the event loop never waits for the disk.
+
+A full disk, a locked or a broken file costs records, never an answer: what could not be written
+is counted and said, and a file that is no database is moved aside.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+from sqlite_utils import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE decisions (
+        id TEXT PRIMARY KEY, at REAL NOT NULL, mode TEXT NOT NULL, rule TEXT NOT NULL,
+        category TEXT NOT NULL, model TEXT, backend TEXT, outcome TEXT NOT NULL,
+        policy TEXT NOT NULL, ttft REAL, seconds REAL, prompt_tokens INTEGER,
+        completion_tokens INTEGER, record TEXT NOT NULL
+    );
+    CREATE INDEX decisions_at ON decisions (at);
+    CREATE TABLE profiles (
+        model TEXT PRIMARY KEY, digest TEXT, load_seconds REAL, ttft_seconds REAL,
+        prefill_tokens_per_second REAL, decode_tokens_per_second REAL,
+        samples INTEGER NOT NULL, measured_at TEXT NOT NULL, error TEXT
+    );
+    CREATE TABLE benchmarks (
+        source TEXT NOT NULL, model TEXT NOT NULL, board TEXT NOT NULL, value REAL NOT NULL,
+        low REAL, high REAL, date TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (source, model, board)
+    );
+    CREATE TABLE benchmark_sources (
+        source TEXT PRIMARY KEY, status TEXT NOT NULL, checked_at TEXT NOT NULL,
+        rows INTEGER NOT NULL, detail TEXT NOT NULL DEFAULT ''
+    );
+    """,
+)
+T = TypeVar("T")
+_BATCH = 500
+_STOP = object()
+
+
+@dataclass(slots=True)
+class StoreState:
+    """What went wrong, for the log, the metrics and /health. dropped counts lost records."""
+
+    dropped: int = 0
+    error: str = ""
+
+
+class Store:
+    """`encode` turns a row's `record` into JSON text. `on_error(message)` is called from the writer thread when writing begins to fail."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        most: int,
+        encode: Callable[[Any], str],
+        on_error: Callable[[str], None],
+    ) -> None:
+        self.path = path
+        self.state = StoreState()
+        self._on_error = on_error
+        self._encode = encode
+        self._queue: queue.Queue[Any] = queue.Queue(maxsize=most)
+        self._database: Database | None = None
+        self._thread = threading.Thread(target=self._write, name="store", daemon=True)
+        self._thread.start()
+
+    def record(self, row: dict[str, Any]) -> None:
+        """Queue a decision; its `record` is encoded by the writer's thread. Never blocks:
+        with a full queue the record is dropped and counted."""
+        try:
+            self._queue.put_nowait(row)
+        except queue.Full:
+            self.state.dropped += 1
+
+    def run(self, work: Callable[[Database], T]) -> Future[T]:
+        """Run a query on the writer thread. The future fails with sqlite3.Error."""
+        future: Future[T] = Future()
+        try:
+            self._queue.put_nowait((work, future))
+        except queue.Full:
+            future.set_exception(sqlite3.OperationalError("the database is too far behind"))
+        return future
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Write what is queued and stop."""
+        self._queue.put(_STOP)
+        self._thread.join(timeout)
+
+    def _write(self) -> None:
+        stopping = False
+        while not stopping:
+            items = [self._queue.get()]
+            while len(items) < _BATCH and not self._queue.empty():
+                items.append(self._queue.get_nowait())
+            stopping = _STOP in items
+            rows = [item for item in items if isinstance(item, dict)]
+            if rows:
+                self._write_rows(rows)
+            for item in items:
+                if isinstance(item, tuple):
+                    self._answer(*item)
+            if rows and not stopping:
+                # Group what comes in the next moment into one transaction.
+                time.sleep(0.05)
+        if self._database is not None:
+            self._database.conn.close()
+
+    def _write_rows(self, rows: list[dict[str, Any]]) -> None:
+        try:
+            database = self._open()
+            with database.conn:
+                database["decisions"].insert_all(
+                    ({**row, "record": self._encode(row["record"])} for row in rows),
+                    replace=True,
+                )
+            if self.state.error:
+                self.state.error = ""
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error, len(rows))
+
+    def _answer(self, work: Callable[[Database], Any], future: Future[Any]) -> None:
+        try:
+            future.set_result(work(self._open()))
+        except (sqlite3.Error, OSError) as error:
+            self._failed(error, 0)
+            future.set_exception(error)
+
+    def _failed(self, error: Exception, lost: int) -> None:
+        self.state.dropped += lost
+        message = f"{self.path}: {error}"
+        if message != self.state.error:
+            self.state.error = message
+            self._on_error(message)
+        if "not a database" in str(error) or "malformed" in str(error):
+            self._move_aside()
+
+    def _move_aside(self) -> None:
+        if self._database is not None:
+            self._database.conn.close()
+            self._database = None
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
+        self.path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self._on_error(f"{self.path} was no usable database; it is now {aside}")
+
+    def _open(self) -> Database:
+        if self._database is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                self.path.touch(mode=0o600)
+            connection = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False)
+            try:
+                database = Database(connection)
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=NORMAL")
+                migrate(database)
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._database = database
+        return self._database
+
+
+def migrate(database: Database) -> None:
+    """Bring the tables up to date; `PRAGMA user_version` counts the migrations applied."""
+    done = int(database.execute("PRAGMA user_version").fetchone()[0])
+    for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
+        database.conn.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def recent_decisions(limit: int, before: float | None) -> Callable[[Database], list[dict[str, Any]]]:
+    """The newest decisions without their records, newest first."""
+    columns = (
+        "id, at, mode, rule, category, model, backend, outcome, policy, ttft, seconds, "
+        "prompt_tokens, completion_tokens"
+    )
+    where, arguments = ("at < ?", [before]) if before else (None, [])
+    return lambda database: list(
+        database["decisions"].rows_where(
+            where, arguments, select=columns, order_by="at desc", limit=limit
+        )
+    )
+
+
+def decision(id_: str) -> Callable[[Database], dict[str, Any] | None]:
+    """One decision with its record parsed, None if there is none."""
+
+    def query(database: Database) -> dict[str, Any] | None:
+        for row in database["decisions"].rows_where("id = ?", [id_], limit=1):
+            return {**row, "record": orjson.loads(row["record"])}
+        return None
+
+    return query
+
+
+def forget_decisions(before: float) -> Callable[[Database], int]:
+    """Delete the decisions made before a Unix time; returns how many there were."""
+
+    def query(database: Database) -> int:
+        with database.conn:
+            cursor = database.execute("DELETE FROM decisions WHERE at < ?", [before])
+        return int(cursor.rowcount)
+
+    return query
+
+
+def all_rows(table: str) -> Callable[[Database], list[dict[str, Any]]]:
+    """All rows of a small table."""
+    return lambda database: list(database[table].rows)
+
+
+def save_profile(row: dict[str, Any]) -> Callable[[Database], None]:
+    """Insert or replace one model's profile."""
+
+    def query(database: Database) -> None:
+        with database.conn:
+            database["profiles"].insert(row, pk="model", replace=True)
+
+    return query
+
+
+def replace_benchmarks(
+    source: str, rows: Iterable[dict[str, Any]], status: dict[str, Any]
+) -> Callable[[Database], None]:
+    """Replace all rows of one source and its status, in one transaction."""
+    kept = [{"source": source, **row} for row in rows]
+
+    def query(database: Database) -> None:
+        with database.conn:
+            database.execute("DELETE FROM benchmarks WHERE source = ?", [source])
+            database["benchmarks"].insert_all(kept, pk=("source", "model", "board"), replace=True)
+            database["benchmark_sources"].insert(
+                {"source": source, **status}, pk="source", replace=True
+            )
+
+    return query

@@ -1,0 +1,189 @@
+"""File event -> load -> prepare -> swap, or report. A reload never exits and never half-applies."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from watchfiles import awatch
+
+from llmrouterd.config import load_policy, rules_folder
+from llmrouterd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from llmrouterd.discovery import Discovery
+    from llmrouterd.metrics import Metrics
+    from llmrouterd.policy import Policy
+    from llmrouterd.problems import Problem
+    from llmrouterd.settings import Settings
+    from llmrouterd.snapshot import Current
+
+_SETTLE = 0.05
+_SETTLE_EMPTY = 0.5
+_LOOK_AGAIN_MS = 5000
+NEEDS_RESTART = (("server", "host"), ("server", "port"), ("storage", "database"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """An edit that was refused. `fingerprint` is of the files' bytes."""
+
+    fingerprint: str
+    at: float
+    problems: tuple[Problem, ...]
+
+
+class Reloader:
+    """Applies edits. `on_applied(policy)` runs right after the swap, without an await between."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        current: Current,
+        discovery: Discovery,
+        metrics: Metrics,
+        on_event: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self.settings = settings
+        self.rejected: Rejected | None = None
+        self.loaded_at = time.time()
+        self.on_applied: list[Callable[[Policy], None]] = []
+        self._current = current
+        self._discovery = discovery
+        self._metrics = metrics
+        self._on_event = on_event
+        self._lock = asyncio.Lock()
+        self._seen = ""
+
+    async def watch(self) -> None:
+        """Follow the files for ever."""
+        self._seen = self._seen or await asyncio.to_thread(fingerprint, self.settings)
+        while True:
+            folders = await asyncio.to_thread(_folders, self.settings)
+            async for _ in awatch(
+                *folders,
+                recursive=False,
+                step=20,
+                debounce=400,
+                rust_timeout=_LOOK_AGAIN_MS,
+                yield_on_timeout=True,
+            ):
+                await self._look()
+                if await asyncio.to_thread(_folders, self.settings) != folders:
+                    break
+
+    async def _look(self) -> None:
+        """Reload if the files' bytes are others than those last seen, once they hold still."""
+        found = await asyncio.to_thread(fingerprint, self.settings)
+        if found == self._seen:
+            return
+        while True:
+            # An editor may truncate and then write: an empty file is a policy, but hardly meant.
+            empty = await asyncio.to_thread(_is_empty, self.settings.policy)
+            await asyncio.sleep(_SETTLE_EMPTY if empty else _SETTLE)
+            again = await asyncio.to_thread(fingerprint, self.settings)
+            if again == found:
+                break
+            found = again
+        await self.reload("file")
+
+    async def reload(self, reason: str) -> tuple[bool, tuple[Problem, ...]]:
+        """Load and apply; (applied or unchanged, problems)."""
+        async with self._lock:
+            seen = await asyncio.to_thread(fingerprint, self.settings)
+            self._seen = seen
+            try:
+                policy = await asyncio.to_thread(load_policy, self.settings)
+            except ConfigError as error:
+                self.rejected = Rejected(
+                    fingerprint=seen, at=time.time(), problems=error.problems
+                )
+                self._metrics.inc(self._metrics.reloads, "rejected")
+                self._metrics.policy_valid.set(0)
+                self._on_event(
+                    "config.rejected",
+                    {
+                        "reason": reason,
+                        "problems": [str(problem) for problem in error.problems],
+                        "serving": self._current.snapshot.policy.digest,
+                    },
+                )
+                return False, error.problems
+            self.rejected = None
+            self._metrics.policy_valid.set(1)
+            self._apply(policy, reason)
+            return True, ()
+
+    def _apply(self, policy: Policy, reason: str) -> None:
+        before = self._current.snapshot.policy
+        if policy.digest == before.digest:
+            self._metrics.inc(self._metrics.reloads, "unchanged")
+            self._on_event("config.unchanged", {"reason": reason, "digest": policy.digest})
+            return
+        self._current.swap(policy=policy)
+        self._discovery.follow(policy)
+        for applied in self.on_applied:
+            applied(policy)
+        self.loaded_at = time.time()
+        self._metrics.inc(self._metrics.reloads, "applied")
+        self._metrics.policy.clear()
+        self._metrics.policy.labels(policy.digest).set(1)
+        self._on_event(
+            "config.reloaded",
+            {"reason": reason, "digest": policy.digest, "changed": changed_parts(before, policy)},
+        )
+        waiting = [f"{part}.{key}" for part, key in NEEDS_RESTART if _differs(before, policy, part, key)]
+        if waiting:
+            self._on_event("config.restart_needed", {"settings": waiting})
+
+
+def changed_parts(before: Policy, after: Policy) -> list[str]:
+    """The top-level parts that differ; lexicons are compared through the digest alone."""
+    parts = [
+        item.name
+        for item in fields(after)
+        if item.compare
+        and item.name != "digest"
+        and getattr(before, item.name) != getattr(after, item.name)
+    ]
+    return parts or ["lexicons"]
+
+
+def _differs(before: Policy, after: Policy, part: str, key: str) -> bool:
+    return bool(getattr(getattr(before, part), key) != getattr(getattr(after, part), key))
+
+
+def fingerprint(settings: Settings) -> str:
+    """A digest of the policy's and the lexicons' bytes; a missing file counts as such."""
+    digest = hashlib.sha256()
+    folder = rules_folder(settings)
+    for path in (settings.policy, *sorted(folder.glob("*.y*ml"))):
+        digest.update(str(path).encode())
+        try:
+            digest.update(path.read_bytes())
+        except OSError:
+            digest.update(b"\x00missing")
+    return digest.hexdigest()[:16]
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return True
+
+
+def _folders(settings: Settings) -> set[Path]:
+    """The folders to watch: of the file as named, of what it points to, and the lexicons'."""
+    folders = {
+        settings.policy.parent,
+        settings.policy.resolve().parent,
+        rules_folder(settings).resolve(),
+    }
+    return {folder for folder in folders if folder.is_dir()}
