@@ -15,11 +15,23 @@ if TYPE_CHECKING:
 COMMANDS: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
     ("serve", "run the daemon", run.serve_command),
     ("check", "check a policy and report all its problems", run.check_command),
-    ("explain", "say which model a chat request (JSON on stdin) goes to, and why", ask.explain_command),
+    (
+        "explain",
+        "say which model a chat request (JSON on stdin) goes to, and why",
+        ask.explain_command,
+    ),
     ("models", "list the running daemon's models", ask.models_command),
     ("catalog", "print the running daemon's catalog as JSON", ask.catalog_command),
-    ("classify", "JSON Lines of prompts on stdin -> their category and complexity", offline.classify_command),
-    ("decide", "JSON Lines of chat requests on stdin -> decisions, without a daemon", offline.decide_command),
+    (
+        "classify",
+        "JSON Lines of prompts on stdin -> their category and complexity",
+        offline.classify_command,
+    ),
+    (
+        "decide",
+        "JSON Lines of chat requests on stdin -> decisions, without a daemon",
+        offline.decide_command,
+    ),
 )
 
 

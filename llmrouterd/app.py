@@ -38,6 +38,8 @@ from llmrouterd.token_count import TokenCounter
 from llmrouterd.watcher import Reloader
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from llmrouterd.log import Log
     from llmrouterd.policy import Policy
     from llmrouterd.settings import Settings
@@ -116,7 +118,7 @@ async def open_daemon(
     )
     discovery.follow(policy)
     stack.push_async_callback(discovery.close)
-    workers = {
+    workers: dict[str, Callable[[], Awaitable[None]]] = {
         "watcher": reloader.watch,
         "profiler": profiler.work,
         "benchmarks": benchmarks.work,
@@ -125,9 +127,7 @@ async def open_daemon(
     tasks = [
         asyncio.create_task(guard(name, work, log), name=name) for name, work in workers.items()
     ]
-    tasks.append(
-        asyncio.create_task(tokens.fetch(settings.state / "tiktoken", log), name="tokens")
-    )
+    tasks.append(asyncio.create_task(tokens.fetch(settings.state / "tiktoken", log), name="tokens"))
     stack.push_async_callback(_cancel, tasks)
     return Daemon(app=build_app(state), state=state)
 

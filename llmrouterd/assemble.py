@@ -41,13 +41,13 @@ def assemble(
     for name, reported in facts.items():
         spec = policy.backend(name)
         if spec is not None:
-            models += [_model(item, spec, policy, knowledge) for item in reported if spec.serves(item.name)]
+            models += [
+                _model(item, spec, policy, knowledge) for item in reported if spec.serves(item.name)
+            ]
     return build_catalog(models)
 
 
-def _model(
-    facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Knowledge
-) -> Model:
+def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Knowledge) -> Model:
     id_ = f"{spec.name}/{facts.name}"
     said = _merge(override for override in policy.models if override.match.match(id_))
     context = said.get("context", facts.context)
@@ -88,9 +88,7 @@ def with_evidence(
     model: Model, policy: Policy, knowledge: Knowledge, estimates: Mapping[str, float]
 ) -> Model:
     """The model with its evidence in every category of the policy."""
-    evidence = build_evidence(
-        model, policy.categories, knowledge.rows, estimates, knowledge.prior
-    )
+    evidence = build_evidence(model, policy.categories, knowledge.rows, estimates, knowledge.prior)
     fields = {name: getattr(model, name) for name in model.__dataclass_fields__}
     return Model(**{**fields, "evidence": evidence})
 

@@ -35,8 +35,10 @@ def read_catalog(path: str, policy: Policy, prior: Prior) -> tuple[Catalog, Load
         raise CatalogFileError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("models"), list):
         raise CatalogFileError(f"{path}: must be an object with a list `models`")
-    rows = [_build(BenchmarkRow, item, f"{path}: benchmarks[{at}]")
-            for at, item in enumerate(data.get("benchmarks") or ())]
+    rows = [
+        _build(BenchmarkRow, item, f"{path}: benchmarks[{at}]")
+        for at, item in enumerate(data.get("benchmarks") or ())
+    ]
     knowledge = Knowledge(prior=prior, rows=group_rows(rows))
     models = []
     for at, item in enumerate(data["models"]):
@@ -50,8 +52,9 @@ def read_catalog(path: str, policy: Policy, prior: Prior) -> tuple[Catalog, Load
         models.append(model)
     live = data.get("load") or {}
     load = Load(
-        resident=frozenset(live.get("resident") or (
-            item["id"] for item in data["models"] if item.get("resident"))),
+        resident=frozenset(
+            live.get("resident") or (item["id"] for item in data["models"] if item.get("resident"))
+        ),
         busy=live.get("busy") or {},
         cooling=live.get("cooling") or {},
         slots=live.get("slots") or {},

@@ -108,7 +108,7 @@ def parse_json(body: bytes, limits: Limits) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BadRequest("The body must be a JSON object.")
     if any(escape in body for escape in _CONTROL_ESCAPES):
-        data = sanitise(data)
+        data = {key: sanitise(value) for key, value in data.items()}
     return data
 
 
@@ -180,7 +180,7 @@ def parse_request(kind: str, body: bytes, validators: Validators) -> ChatRequest
         include_usage=bool(options and options.get("include_usage")),
         tools_json=orjson.dumps(tools) if tools else b"",
         tool_required=bool(tools) and choice not in (None, "auto", "none"),
-        json_output=bool(output) and output.get("type") in ("json_object", "json_schema"),
+        json_output=output is not None and output.get("type") in ("json_object", "json_schema"),
         max_tokens=raw.get("max_completion_tokens") or raw.get("max_tokens"),
         raw=raw,
     )

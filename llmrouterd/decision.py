@@ -203,4 +203,14 @@ def _nobody(
     return NoCapableModel(f"No model here can serve this request (it needs {needs}). {reasons}")
 
 
-__all__ = ["GENERAL", "Ask", "Candidate", "Decision", "Load", "decide", "matches", "rank", "resolve"]
+__all__ = [
+    "GENERAL",
+    "Ask",
+    "Candidate",
+    "Decision",
+    "Load",
+    "decide",
+    "matches",
+    "rank",
+    "resolve",
+]

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.assemble import Knowledge, assemble
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from llmrouterd.backends.base import ModelFacts
     from llmrouterd.backends.pool import BackendPool, Entry
-    from llmrouterd.dispatch import Dispatcher
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.residency import Residency
     from llmrouterd.snapshot import Current
@@ -73,7 +73,7 @@ class Discovery:
                 if not spec.fallback:
                     health.entry.backend.want(True)
                 health.task = asyncio.create_task(
-                    guard(f"discovery:{name}", lambda h=health: self._poll(h), self._on_event),
+                    guard(f"discovery:{name}", partial(self._poll, health), self._on_event),
                     name=f"discovery:{name}",
                 )
         self.rebuild()

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Call
 from llmrouterd.cooldown import Cooldowns
@@ -24,6 +24,7 @@ from llmrouterd.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from llmrouterd.explanation import Attempt
 from llmrouterd.scorer import Load, sends_tools
 from llmrouterd.signature import strip_history
 
@@ -41,14 +42,6 @@ if TYPE_CHECKING:
 
 _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 _LOADING_POLL = 0.5
-
-
-class Attempt(NamedTuple):
-    """One candidate that was tried and failed."""
-
-    model: str
-    error: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +85,7 @@ class Answer:
             if left <= 0:
                 raise UpstreamTimeout(f"{self.spec.name} took more than {timeouts.total:g} s.")
             timeout = min(left, timeout or left)
-        try:
-            return await self._stream.next(timeout)
-        except UpstreamError as error:
-            error.retryable = False
-            raise
+        return await self._stream.next(timeout)
 
     def close(self, error: UpstreamError | None = None) -> None:
         """Let go of the backend; `error` is what the answer failed with, if it did."""
@@ -153,25 +142,40 @@ class Dispatcher:
         while len(sessions) > policy.sessions.max:
             sessions.popitem(last=False)
 
-    async def open(self, chat: ChatRequest, decision: Decision, snapshot: Snapshot) -> Answer:
-        """The first candidate's answer that begins. Raises the last candidate's error."""
+    async def open(
+        self,
+        chat: ChatRequest,
+        decision: Decision,
+        snapshot: Snapshot,
+        attempts: list[Attempt],
+        last: UpstreamError | None = None,
+    ) -> Answer:
+        """The first candidate's answer that begins. Raises the last candidate's error.
+
+        Failures are added to `attempts`, and models that are already in it are not tried: so
+        whoever holds an answer that failed before anything was sent can ask for the next one,
+        with that failure as `last`.
+        """
         request = _Request(
-            chat=chat, decision=decision, snapshot=snapshot, started=time.monotonic(), attempts=[]
+            chat=chat,
+            decision=decision,
+            snapshot=snapshot,
+            started=time.monotonic(),
+            attempts=attempts,
         )
         loading: tuple[Model, BackendSpec] | None = None
         unreachable: set[str] = set()
-        last: UpstreamError | None = None
+        tried = {attempt.model for attempt in attempts}
         for model, spec in self._candidates(decision, snapshot):
-            if len(request.attempts) >= snapshot.policy.failover.attempts:
+            if len(attempts) >= snapshot.policy.failover.attempts:
                 break
-            if spec.name in unreachable:
+            if spec.name in unreachable or model.id in tried:
                 continue
             at = time.monotonic()
             try:
                 return await self._try(request, model, spec)
             except UpstreamError as error:
-                request.attempts.append(Attempt(model.id, error.message, time.monotonic() - at))
-                self._on_event("candidate.failed", {"model": model.id, "error": error.message})
+                self.note_failure(attempts, model, error, at)
                 last = error
                 if not error.retryable:
                     raise
@@ -184,6 +188,13 @@ class Dispatcher:
         if last is None:
             raise NoModelAvailable("The chosen models are gone; try again.", retry_after=1)
         raise last
+
+    def note_failure(
+        self, attempts: list[Attempt], model: Model, error: UpstreamError, since: float
+    ) -> None:
+        """A candidate that was asked at `since` has failed."""
+        attempts.append(Attempt(model.id, error.message, time.monotonic() - since))
+        self._on_event("candidate.failed", {"model": model.id, "error": error.message})
 
     async def embed(
         self, chat: ChatRequest, decision: Decision, snapshot: Snapshot

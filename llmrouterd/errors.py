@@ -23,7 +23,8 @@
         └── UpstreamStatus           as sent by the upstream, body preserved
     ConfigError                      all problems of a policy, never raised by a request
 
-`UpstreamError.retryable` says whether another candidate may be tried before the first byte.
+`UpstreamError.retryable` says whether another candidate may be tried for as long as nothing was
+sent to the client.
 """
 
 from __future__ import annotations
@@ -160,7 +161,8 @@ class Draining(RouterError):
 
 
 class UpstreamError(RouterError):
-    """A backend failed. `retryable`: another candidate may be tried before the first byte."""
+    """A backend failed. `retryable`: another candidate may do better, as long as the client has
+    been sent nothing."""
 
     status = 502
     type = "upstream_error"
@@ -203,10 +205,9 @@ class UpstreamInvalid(UpstreamError):
 
 
 class UpstreamInterrupted(UpstreamError):
-    """The answer began and did not end."""
+    """The connection was closed before the answer was complete, or before it began."""
 
     code = "upstream_interrupted"
-    retryable = False
 
 
 class UpstreamStatus(UpstreamError):

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llmrouterd.decision import Decision
-    from llmrouterd.dispatch import Attempt
     from llmrouterd.signals import Signals
 
 
+class Attempt(NamedTuple):
+    """One candidate that was tried and failed."""
+
+    model: str
+    error: str
+    seconds: float
+
+
 def describe_signals(signals: Signals) -> dict[str, Any]:
-    """Signals with plain JSON values, probabilities rounded to four digits."""
-    data = asdict(signals)
+    """Signals with plain JSON values."""
+    # Not asdict: it copies deeply, and this runs for every stored decision.
+    data = {item.name: getattr(signals, item.name) for item in fields(signals)}
     data["needs"] = sorted(signals.needs)
     data["text_rules"] = sorted(signals.text_rules)
-    data["probabilities"] = {
-        name: round(value, 4) for name, value in signals.probabilities.items()
-    }
-    data["abstain"] = round(signals.abstain, 4)
-    data["complexity"] = round(signals.complexity, 4)
     return data
 
 
@@ -37,10 +40,10 @@ def describe(decision: Decision) -> dict[str, Any]:
         "ranked": [
             {
                 "model": candidate.model,
-                "total": round(candidate.total, 3),
-                "quality": round(candidate.quality, 4),
-                "seconds": round(candidate.seconds, 3),
-                "terms": {name: round(points, 3) for name, points in candidate.terms},
+                "total": candidate.total,
+                "quality": candidate.quality,
+                "seconds": candidate.seconds,
+                "terms": dict(candidate.terms),
             }
             for candidate in decision.ranked
         ],

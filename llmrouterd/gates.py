@@ -68,7 +68,8 @@ class Gate:
         if capabilities is None:
             return None
         if self._signals.kind == "embeddings":
-            ok = "embedding" in capabilities
+            # The owner's pick counts more: llama.cpp does not tell that a server embeds.
+            ok = "embedding" in capabilities or model.id == self._owner_pick
             return None if ok else ("capability", "makes no embeddings")
         if "chat" not in capabilities:
             return "capability", "does not chat"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.catalog import Model
     from llmrouterd.decision import Decision
-    from llmrouterd.dispatch import Attempt
+    from llmrouterd.explanation import Attempt
     from llmrouterd.metrics import Metrics
     from llmrouterd.store import Store
 

@@ -29,9 +29,7 @@ class Metrics:
                 f"llmrouterd_{name}", text, tuple(labels), registry=registry, buckets=_SECONDS
             )
 
-        self.requests = counter(
-            "requests_total", "Requests answered.", ("endpoint", "status")
-        )
+        self.requests = counter("requests_total", "Requests answered.", ("endpoint", "status"))
         self.duration = histogram(
             "request_duration_seconds", "From a request to the end of its answer.", ("endpoint",)
         )

@@ -73,7 +73,9 @@ class Profiler:
         """Measure for ever what was not measured yet."""
         while True:
             policy = self._current.snapshot.policy
-            waiting = self._waiting(policy) if policy.profiling.enabled or self._asked.is_set() else []
+            waiting = (
+                self._waiting(policy) if policy.profiling.enabled or self._asked.is_set() else []
+            )
             self.progress = {"state": "waiting" if waiting else "idle", "waiting": len(waiting)}
             if not waiting:
                 self._asked.clear()

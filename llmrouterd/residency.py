@@ -25,9 +25,7 @@ class Residency:
     ) -> None:
         """What one backend says now: model id -> loaded (None: it does not tell), and slots."""
         self._reported[backend] = dict(loaded)
-        others = {
-            model: number for model, number in self.slots.items() if not _of(backend, model)
-        }
+        others = {model: number for model, number in self.slots.items() if not _of(backend, model)}
         self.slots = {**others, **slots}
         self._rebuild()
 

@@ -6,10 +6,10 @@ is counted and said, and a file that is no database is moved aside.
 
 from __future__ import annotations
 
-import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ MIGRATIONS: tuple[str, ...] = (
 )
 T = TypeVar("T")
 _BATCH = 500
-_STOP = object()
+_GATHER_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -60,7 +60,8 @@ class StoreState:
 
 
 class Store:
-    """`encode` turns a row's `record` into JSON text. `on_error(message)` is called from the writer thread when writing begins to fail."""
+    """`encode` turns a row's `record` into JSON text. `on_error(message)` is called from the
+    writer thread when writing begins to fail."""
 
     def __init__(
         self,
@@ -74,7 +75,13 @@ class Store:
         self.state = StoreState()
         self._on_error = on_error
         self._encode = encode
-        self._queue: queue.Queue[Any] = queue.Queue(maxsize=most)
+        self._most = most
+        # Appending to a deque needs no lock, so a request pays next to nothing for its record.
+        self._rows: deque[dict[str, Any]] = deque()
+        self._jobs: deque[tuple[Callable[[Database], Any], Future[Any]]] = deque()
+        self._wake = threading.Event()
+        self._hurry = threading.Event()  # a query and the end do not wait for further records
+        self._stopping = False
         self._database: Database | None = None
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
         self._thread.start()
@@ -82,41 +89,43 @@ class Store:
     def record(self, row: dict[str, Any]) -> None:
         """Queue a decision; its `record` is encoded by the writer's thread. Never blocks:
         with a full queue the record is dropped and counted."""
-        try:
-            self._queue.put_nowait(row)
-        except queue.Full:
+        waiting = len(self._rows)
+        if waiting >= self._most:
             self.state.dropped += 1
+            return
+        self._rows.append(row)
+        if not waiting:
+            self._wake.set()
 
     def run(self, work: Callable[[Database], T]) -> Future[T]:
-        """Run a query on the writer thread. The future fails with sqlite3.Error."""
+        """Run a query on the writer thread, after the records that are queued. The future fails
+        with sqlite3.Error."""
         future: Future[T] = Future()
-        try:
-            self._queue.put_nowait((work, future))
-        except queue.Full:
-            future.set_exception(sqlite3.OperationalError("the database is too far behind"))
+        self._jobs.append((work, future))
+        self._hurry.set()
+        self._wake.set()
         return future
 
     def close(self, timeout: float = 10.0) -> None:
         """Write what is queued and stop."""
-        self._queue.put(_STOP)
+        self._stopping = True
+        self._hurry.set()
+        self._wake.set()
         self._thread.join(timeout)
 
     def _write(self) -> None:
-        stopping = False
-        while not stopping:
-            items = [self._queue.get()]
-            while len(items) < _BATCH and not self._queue.empty():
-                items.append(self._queue.get_nowait())
-            stopping = _STOP in items
-            rows = [item for item in items if isinstance(item, dict)]
-            if rows:
+        while True:
+            self._wake.wait()
+            self._hurry.wait(_GATHER_SECONDS)  # what comes in meanwhile shares one transaction
+            self._wake.clear()
+            self._hurry.clear()
+            stopping = self._stopping
+            while rows := [self._rows.popleft() for _ in range(min(_BATCH, len(self._rows)))]:
                 self._write_rows(rows)
-            for item in items:
-                if isinstance(item, tuple):
-                    self._answer(*item)
-            if rows and not stopping:
-                # Group what comes in the next moment into one transaction.
-                time.sleep(0.05)
+            while self._jobs:
+                self._answer(*self._jobs.popleft())
+            if stopping:
+                break
         if self._database is not None:
             self._database.conn.close()
 
@@ -124,7 +133,7 @@ class Store:
         try:
             database = self._open()
             with database.conn:
-                database["decisions"].insert_all(
+                database.table("decisions").insert_all(
                     ({**row, "record": self._encode(row["record"])} for row in rows),
                     replace=True,
                 )
@@ -184,7 +193,9 @@ def migrate(database: Database) -> None:
         database.conn.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
 
 
-def recent_decisions(limit: int, before: float | None) -> Callable[[Database], list[dict[str, Any]]]:
+def recent_decisions(
+    limit: int, before: float | None
+) -> Callable[[Database], list[dict[str, Any]]]:
     """The newest decisions without their records, newest first."""
     columns = (
         "id, at, mode, rule, category, model, backend, outcome, policy, ttft, seconds, "
@@ -230,7 +241,7 @@ def save_profile(row: dict[str, Any]) -> Callable[[Database], None]:
 
     def query(database: Database) -> None:
         with database.conn:
-            database["profiles"].insert(row, pk="model", replace=True)
+            database.table("profiles").insert(row, pk="model", replace=True)
 
     return query
 
@@ -244,8 +255,10 @@ def replace_benchmarks(
     def query(database: Database) -> None:
         with database.conn:
             database.execute("DELETE FROM benchmarks WHERE source = ?", [source])
-            database["benchmarks"].insert_all(kept, pk=("source", "model", "board"), replace=True)
-            database["benchmark_sources"].insert(
+            database.table("benchmarks").insert_all(
+                kept, pk=("source", "model", "board"), replace=True
+            )
+            database.table("benchmark_sources").insert(
                 {"source": source, **status}, pk="source", replace=True
             )
 

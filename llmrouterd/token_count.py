@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import tiktoken
@@ -54,17 +55,13 @@ class TokenCounter:
     def ready(self) -> bool:
         return self._encoding is not None
 
-    async def fetch(
-        self, cache: Path, on_event: Callable[[str, dict[str, Any]], None]
-    ) -> None:
+    async def fetch(self, cache: Path, on_event: Callable[[str, dict[str, Any]], None]) -> None:
         """Load the ranks from `cache`, or fetch them into it; gives up after a minute."""
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache))
         loop = asyncio.get_running_loop()
         future: asyncio.Future[tiktoken.Encoding] = loop.create_future()
         # A thread of its own: the default executor would wait for it when the daemon stops.
-        threading.Thread(
-            target=_load, args=(loop, future), name="tokens", daemon=True
-        ).start()
+        threading.Thread(target=_load, args=(loop, future), name="tokens", daemon=True).start()
         try:
             async with asyncio.timeout(_FETCH_SECONDS):
                 self._encoding = await future
@@ -82,18 +79,19 @@ class TokenCounter:
             self._characters -= len(oldest)
 
 
-def _load(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[tiktoken.Encoding]
-) -> None:
+def _load(loop: asyncio.AbstractEventLoop, future: asyncio.Future[tiktoken.Encoding]) -> None:
+    settle: Callable[[], None]
     try:
-        encoding = tiktoken.get_encoding(ENCODING)
+        settle = partial(future.set_result, tiktoken.get_encoding(ENCODING))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
-        failure = error
-        work = lambda: future.done() or future.set_exception(failure)  # noqa: E731
-    else:
-        work = lambda: future.done() or future.set_result(encoding)  # noqa: E731
+        settle = partial(future.set_exception, error)
     if not loop.is_closed():
-        loop.call_soon_threadsafe(work)
+        loop.call_soon_threadsafe(_unless_done, future, settle)
+
+
+def _unless_done(future: asyncio.Future[tiktoken.Encoding], settle: Callable[[], None]) -> None:
+    if not future.done():
+        settle()
 
 
 def _count(encoding: tiktoken.Encoding, text: str) -> int:

@@ -101,9 +101,7 @@ class Reloader:
             try:
                 policy = await asyncio.to_thread(load_policy, self.settings)
             except ConfigError as error:
-                self.rejected = Rejected(
-                    fingerprint=seen, at=time.time(), problems=error.problems
-                )
+                self.rejected = Rejected(fingerprint=seen, at=time.time(), problems=error.problems)
                 self._metrics.inc(self._metrics.reloads, "rejected")
                 self._metrics.policy_valid.set(0)
                 self._on_event(
@@ -138,13 +136,15 @@ class Reloader:
             "config.reloaded",
             {"reason": reason, "digest": policy.digest, "changed": changed_parts(before, policy)},
         )
-        waiting = [f"{part}.{key}" for part, key in NEEDS_RESTART if _differs(before, policy, part, key)]
+        waiting = [
+            f"{part}.{key}" for part, key in NEEDS_RESTART if _differs(before, policy, part, key)
+        ]
         if waiting:
             self._on_event("config.restart_needed", {"settings": waiting})
 
 
 def changed_parts(before: Policy, after: Policy) -> list[str]:
-    """The top-level parts that differ; lexicons are compared through the digest alone."""
+    """The top-level parts that differ; none after an edit of a comment."""
     parts = [
         item.name
         for item in fields(after)
@@ -152,7 +152,7 @@ def changed_parts(before: Policy, after: Policy) -> list[str]:
         and item.name != "digest"
         and getattr(before, item.name) != getattr(after, item.name)
     ]
-    return parts or ["lexicons"]
+    return parts + ["lexicons"] * (before.lexicons.lexicons != after.lexicons.lexicons)
 
 
 def _differs(before: Policy, after: Policy, part: str, key: str) -> bool:

@@ -1,7 +1,7 @@
-"""The shipped lexicons on prompts written by hand: one line a prompt, with the category it must get.
+"""The shipped lexicons on prompts written by hand: a line a prompt, with the category it must get.
 
-`None` means that the lexicons must abstain. The prompts are the kind people type into a chat box, in 19
-languages, with the traps on which keyword routers are known to fail.
+`None` means that the lexicons must abstain. The prompts are the kind people type into a chat box,
+in many languages, with the traps on which keyword routers are known to fail.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import yaml
 from llmrouterd.classifier.lexicon import LexiconSet, build_lexicons, probabilities
 
 RULES = Path(__file__).parent.parent / "rules"
-ABSTAIN_LOGIT, TEMPERATURE, THRESHOLD = -0.5, 1.0, 0.45
+ABSTAIN_LOGIT, TEMPERATURE, THRESHOLD = 2.0, 1.0, 0.45
 FENCE = "`" * 3
 
 Row = tuple[str, str | None, str]
@@ -43,11 +43,19 @@ ENGLISH: list[Row] = [
     ("en", "math", "Find the eigenvalues of the matrix [[2,1],[1,2]]"),
     ("en", "math", "what is 17 * 23"),
     ("en", "math", "how many ways can 8 people be seated in a row of 8 chairs"),
-    ("en", "reasoning", "All bloops are razzies and all razzies are lazzies. Does it follow logically?"),
+    (
+        "en",
+        "reasoning",
+        "All bloops are razzies and all razzies are lazzies. Does it follow logically?",
+    ),
     ("en", "reasoning", "Solve this riddle: what has keys but can't open locks?"),
     ("en", "reasoning", "Anna is taller than Ben. Ben is taller than Carl. Who is the shortest?"),
     ("en", "reasoning", "What would happen if the moon suddenly disappeared?"),
-    ("en", "reasoning", "One guard always lies and one always tells the truth. Which door is safe?"),
+    (
+        "en",
+        "reasoning",
+        "One guard always lies and one always tells the truth. Which door is safe?",
+    ),
     ("en", "reasoning", "Which of the following most weakens the argument above?"),
     ("en", "reasoning", "Here is a logic puzzle about five houses and their owners"),
     ("en", "factual", "Who wrote Pride and Prejudice?"),
@@ -67,7 +75,11 @@ ENGLISH: list[Row] = [
     ("en", "creative", "write a wedding toast for my best friend"),
     ("en", "creative", "Write a rap song about homework"),
     ("en", "creative", "Generate a product description for a bamboo toothbrush"),
-    ("en", "summarization", "Summarize the following article in three sentences: The council met on Monday"),
+    (
+        "en",
+        "summarization",
+        "Summarize the following article in three sentences: The council met on Monday",
+    ),
     ("en", "summarization", "tl;dr of this thread please"),
     ("en", "summarization", "Give me the key takeaways from this meeting transcript"),
     ("en", "translation", "Translate to German: I would like a coffee"),
@@ -78,7 +90,11 @@ ENGLISH: list[Row] = [
     ("en", "rewriting", "paraphrase the following paragraph"),
     ("en", "rewriting", "make this email more polite and concise"),
     ("en", "extraction", "Extract all the names and dates from the text below"),
-    ("en", "extraction", "Classify the sentiment of this review as positive or negative: I loved it"),
+    (
+        "en",
+        "extraction",
+        "Classify the sentiment of this review as positive or negative: I loved it",
+    ),
     ("en", "extraction", "Based on the passage, why did the captain leave the ship?"),
     ("en", "extraction", "Which category does this support ticket belong to? Choose one label"),
     ("en", "roleplay", "Act as a pirate captain and answer everything in pirate speak"),
@@ -268,9 +284,8 @@ def lexicons() -> LexiconSet:
 
 
 def chosen(lexicons: LexiconSet, text: str) -> str | None:
-    prior = dict.fromkeys(lexicons.categories, 1 / len(lexicons.categories))
     shares, silent = probabilities(
-        lexicons.match(text), prior=prior, abstain_logit=ABSTAIN_LOGIT, temperature=TEMPERATURE
+        lexicons.match(text), prior={}, abstain_logit=ABSTAIN_LOGIT, temperature=TEMPERATURE
     )
     best = max(shares, key=lambda name: shares[name])
     return best if shares[best] * (1 - silent) >= THRESHOLD else None

@@ -32,6 +32,7 @@ from bench.speed.subjects import ROOT, SUBJECTS, Launch, Missing, Place
 
 _POLL_S = 0.01
 _ANSWER_LIMIT_S = 10.0
+_NO_START = "did not start"
 _WRK_SUBJECTS = ("direct", "bare", "llmrouterd", "nginx")
 
 
@@ -141,7 +142,7 @@ def _start(children: Children, name: str, place: Place) -> Running:
             )
         time.sleep(_POLL_S)
     children.stop([child])
-    raise Missing(f"did not start: exit {child.process.returncode}\n{child.output()}")
+    raise Missing(f"{_NO_START}: exit {child.process.returncode}\n{child.output()}")
 
 
 def _start_backend(children: Children, port: int) -> Running:
@@ -290,7 +291,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Run the benchmark; 1 if an answer was wrong, 130 on Ctrl-C."""
+    """Run the benchmark; 1 if an answer was wrong or a subject did not start, 130 on Ctrl-C."""
     options, out = _options(sys.argv[1:])
     signal.signal(signal.SIGTERM, _interrupt)
     result: dict[str, Any] = {
@@ -318,7 +319,8 @@ def main() -> int:
     if out is not None:
         out.write_text(json.dumps(result, indent=1))
     cells = [rounds for one in result["subjects"].values() for rounds in one["cells"].values()]
-    return 1 if any(report.invalid(rounds) for rounds in cells) else 0
+    broken = any(why.startswith(_NO_START) for why in result["skipped"].values())
+    return 1 if broken or any(report.invalid(rounds) for rounds in cells) else 0
 
 
 if __name__ == "__main__":

@@ -77,6 +77,7 @@ class Tally:
         self.answers: list[tuple[float, float, float]] = []
         self.gaps: list[float] = []
         self.idle = asyncio.Event()
+        self.connecting: set[asyncio.Future[None]] = set()
         self.open = 0
         self.sent = 0
         self._numbers = count(1)
@@ -196,7 +197,9 @@ class Connection(asyncio.Protocol):
             tally.left()
         else:
             tally.reconnects += 1
-            asyncio.ensure_future(_connect(tally, 0.0))
+            task = asyncio.ensure_future(_connect(tally, 0.0))
+            tally.connecting.add(task)
+            task.add_done_callback(tally.connecting.discard)
 
     def _send(self, now: float) -> None:
         request = self._tally.next_request(now)

@@ -41,9 +41,7 @@ def client_address(request: web.Request, server: Server) -> str:
     return address
 
 
-def _within(
-    address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]
-) -> bool:
+def _within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -92,9 +90,7 @@ def bearer(request: web.Request) -> str:
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
-def identify_client(
-    request: web.Request, auth: Auth, server: Server, limiter: Limiter
-) -> Client:
+def identify_client(request: web.Request, auth: Auth, server: Server, limiter: Limiter) -> Client:
     """Who may use /v1: anybody where no client keys are declared, else the owner of a key."""
     if not auth.clients:
         address = client_address(request, server)

@@ -117,9 +117,7 @@ async def benchmarks(request: web.Request) -> web.Response:
         model.id: {category: asdict(found) for category, found in model.evidence.items()}
         for model in state.current.snapshot.catalog.models
     }
-    return json_response(
-        {"sources": list(state.benchmarks.sources.values()), "evidence": evidence}
-    )
+    return json_response({"sources": list(state.benchmarks.sources.values()), "evidence": evidence})
 
 
 async def policy(request: web.Request) -> web.Response:

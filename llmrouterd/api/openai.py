@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import random
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,20 @@ from llmrouterd.chat import ChatRequest, parse_request
 from llmrouterd.classifier import classify
 from llmrouterd.classifier.words import human_turns
 from llmrouterd.decision import Ask, Decision, decide, resolve
-from llmrouterd.errors import Draining, ModelNotFound, NoModelAvailable, RouterError
+from llmrouterd.errors import (
+    Draining,
+    ModelNotFound,
+    NoModelAvailable,
+    RouterError,
+    UpstreamError,
+)
 from llmrouterd.journal import Outcome
 from llmrouterd.signals import RequestContext
 from llmrouterd.signature import render
 
 if TYPE_CHECKING:
     from llmrouterd.dispatch import Answer
+    from llmrouterd.explanation import Attempt
     from llmrouterd.policy import Server
     from llmrouterd.snapshot import Snapshot
 
@@ -99,7 +106,7 @@ async def _answer(
     started = time.monotonic()
     context = context_of(request, snapshot.policy.server, client.name)
     decision, _ = read_decision(state, chat, snapshot, context)
-    outcome.id = "dec_" + secrets.token_hex(10)
+    outcome.id = f"dec_{random.getrandbits(80):020x}"
     if snapshot.policy.logging.prompts:
         outcome.words = next(iter(human_turns(chat.messages, 1)), "")[:2000]
     headers = {
@@ -133,30 +140,48 @@ async def _send(
 ) -> web.StreamResponse:
     state, snapshot, _ = world
     outcome, headers = told
-    answer = await state.dispatcher.open(chat, decision, snapshot)
-    outcome.model, outcome.attempts = answer.model, answer.attempts
+    dispatcher = state.dispatcher
+    attempts: list[Attempt] = []
+    outcome.attempts = attempts
+    last: UpstreamError | None = None
+    while True:
+        answer = await dispatcher.open(chat, decision, snapshot, attempts, last)
+        _tell(answer, outcome, headers)
+        signature = _signature(snapshot, chat, decision, answer, outcome.id)
+        progress = Progress()
+        try:
+            if chat.stream:
+                relay = StreamRelay(chat.include_usage, signature, progress)
+                response = await relay_stream(request, answer, relay, headers)
+                if not progress.complete:
+                    outcome.status = "upstream_interrupted"
+                return response
+            result = await collect(answer, chat.kind, signature, progress)
+            return json_response(result, headers=headers)
+        except UpstreamError as error:
+            # Raised by `collect` alone: this client has been sent nothing yet.
+            dispatcher.note_failure(attempts, answer.model, error, answer.started)
+            if not error.retryable:
+                raise
+            last = error
+        finally:
+            answer.close()
+            _read_usage(progress, outcome)
+
+
+def _tell(answer: Answer, outcome: Outcome, headers: dict[str, str]) -> None:
+    """Who answers: for the journal and for the client."""
+    outcome.model = answer.model
     outcome.ttft = answer.first_at - answer.started
     outcome.tools_dropped = answer.tools_dropped
     headers["x-router-model"] = header_text(answer.model.name)
     headers["x-router-backend"] = answer.model.backend
-    signature = _signature(snapshot, chat, decision, answer, outcome.id)
-    progress: Progress | None = None
-    try:
-        if chat.stream:
-            relay = StreamRelay(include_usage=chat.include_usage, signature=signature)
-            progress = relay.progress
-            response = await relay_stream(request, answer, relay, headers)
-            if not progress.complete:
-                outcome.status = "upstream_interrupted"
-            return response
-        result, progress = await collect(answer, chat.kind, signature)
-        return json_response(result, headers=headers)
-    finally:
-        answer.close()
-        usage = progress.usage if progress is not None else None
-        if usage:
-            outcome.prompt_tokens = _count(usage.get("prompt_tokens"))
-            outcome.completion_tokens = _count(usage.get("completion_tokens"))
+
+
+def _read_usage(progress: Progress, outcome: Outcome) -> None:
+    if progress.usage:
+        outcome.prompt_tokens = _count(progress.usage.get("prompt_tokens"))
+        outcome.completion_tokens = _count(progress.usage.get("completion_tokens"))
 
 
 async def _embed(
@@ -183,7 +208,7 @@ def _count(value: Any) -> int | None:
 
 def header_text(text: str) -> str:
     """A text as a header may carry it: ASCII without control characters."""
-    return text.encode("ascii", "replace").decode().translate({c: None for c in range(32)})
+    return text.encode("ascii", "replace").decode().translate(dict.fromkeys(range(32)))
 
 
 def _signature(

@@ -63,8 +63,8 @@ class StreamRelay:
 
     __slots__ = ("_include_usage", "_signer", "progress")
 
-    def __init__(self, *, include_usage: bool, signature: str) -> None:
-        self.progress = Progress()
+    def __init__(self, include_usage: bool, signature: str, progress: Progress) -> None:
+        self.progress = progress
         self._include_usage = include_usage
         self._signer = StreamSigner(signature) if signature else None
 
@@ -76,9 +76,8 @@ class StreamRelay:
                 self.progress.done = self.progress.done or done
                 parts.append(raw)
             elif not self.progress.read(chunk) or self._include_usage:
-                if self._signer is not None:
-                    parts += [encode(extra) for extra in self._signer.chunks_before(chunk)]
-                parts.append(raw)
+                signed = self._signer.instead_of(chunk) if self._signer is not None else ()
+                parts += [encode(part) for part in signed] or [raw]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def end(self) -> bytes:
@@ -114,10 +113,9 @@ async def relay_stream(
     return response
 
 
-async def collect(answer: Answer, kind: str, signature: str) -> tuple[dict[str, Any], Progress]:
+async def collect(answer: Answer, kind: str, signature: str, progress: Progress) -> dict[str, Any]:
     """The whole answer as one object, as a server that does not stream would have sent it."""
     aggregate = ChatAggregate() if kind == "chat" else CompletionAggregate()
-    progress = Progress()
     try:
         while (frames := await answer.next()) is not None:
             for _, chunk, done in frames:
@@ -141,4 +139,4 @@ async def collect(answer: Answer, kind: str, signature: str) -> tuple[dict[str, 
             else choice
             for choice in result["choices"]
         ]
-    return result, progress
+    return result

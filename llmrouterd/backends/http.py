@@ -1,18 +1,18 @@
-"""HTTP to backends: one place where aiohttp's exceptions become ours.
-
-Connections are asked for plain bytes, redirects are refused, proxies of the environment are not
-used. A connection that the server had closed while it was idle is replaced before any byte of
-an answer has come: up to RETRIES times, because llama-server closes after every stream.
-"""
+"""JSON over HTTP to one backend: the one place where connections' errors become ours."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import orjson
 
+from llmrouterd.backends.connection import (
+    CannotConnect,
+    ConnectionBroken,
+    ConnectionPool,
+    Response,
+)
 from llmrouterd.errors import (
     UpstreamError,
     UpstreamInterrupted,
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
 
     from llmrouterd.policy import BackendSpec
 
-RETRIES = 3
-_KEPT_SECONDS = 4.0  # less than the five after which common servers close
 MAX_JSON = 64 * 1024 * 1024
 _MAX_ERROR = 256 * 1024
-_DISCONNECTS = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
+_ERROR_SECONDS = 10.0
 
 
 class HttpClient:
@@ -40,89 +38,35 @@ class HttpClient:
 
     def __init__(self, spec: BackendSpec, *, pooled: bool) -> None:
         self.name = spec.name
-        self._base = spec.url
-        self._timeouts = spec.timeouts
-        self._headers = {"Accept-Encoding": "identity", "User-Agent": "llmrouterd"}
+        headers = {
+            "user-agent": "llmrouterd",
+            "accept-encoding": "identity",
+            "connection": "keep-alive" if pooled else "close",
+        }
         if spec.api_key:
-            self._headers["Authorization"] = f"Bearer {spec.api_key}"
-        self._headers |= {key: str(value) for key, value in spec.headers}
-        self._post_headers = {**self._headers, "Content-Type": "application/json"}
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEPT_SECONDS)
-            if pooled
-            else aiohttp.TCPConnector(limit=0, force_close=True),
-            timeout=aiohttp.ClientTimeout(
-                total=None, connect=None, sock_connect=spec.timeouts.connect or None
-            ),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
+            headers["authorization"] = f"Bearer {spec.api_key}"
+        headers |= {name.lower(): str(text) for name, text in spec.headers}
+        self._pool = ConnectionPool(
+            spec.url, headers, kept=pooled, connect_seconds=spec.timeouts.connect or None
         )
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> aiohttp.ClientResponse:
-        """POST JSON; returns when a 2xx status is there. The caller limits the time."""
-        data = orjson.dumps(body)
-        for attempt in range(RETRIES + 1):
-            try:
-                response = await self._session.post(
-                    self._base + path,
-                    data=data,
-                    headers=self._post_headers,
-                    allow_redirects=False,
-                )
-            except (aiohttp.ClientConnectorError, TimeoutError) as error:
-                raise self._unreachable(error) from error
-            except _DISCONNECTS as error:
-                if attempt == RETRIES:
-                    raise self._unreachable(error) from error
-                continue
-            except (aiohttp.ClientError, ValueError) as error:
-                raise self._invalid(error) from error
-            if response.status == 200:
-                return response
-            raise await self._status_error(response)
-        raise AssertionError("the loop returns or raises")
+    async def post(self, path: str, body: Mapping[str, Any]) -> Response:
+        """POST JSON; returns when a status 200 is there. The caller limits the time."""
+        return await self._request("POST", path, orjson.dumps(body))
 
     async def get_json(self, path: str, *, timeout: float = 10.0) -> dict[str, Any]:
         """GET a JSON object."""
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                self._session.get(
-                    self._base + path, headers=self._headers, allow_redirects=False
-                ) as response,
-            ):
-                if response.status != 200:
-                    raise await self._status_error(response)
-                return await self.read_json(response)
-        except aiohttp.ClientConnectorError as error:
-            raise self._unreachable(error) from error
-        except TimeoutError as error:
-            raise UpstreamTimeout(
-                f"{self.name} did not answer GET {path} in {timeout:g} s."
-            ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._invalid(error) from error
+        return await self._exchange("GET", path, None, timeout)
 
     async def post_json(
         self, path: str, body: Mapping[str, Any], *, timeout: float | None
     ) -> dict[str, Any]:
         """POST JSON and read a JSON object back."""
-        response: aiohttp.ClientResponse | None = None
-        try:
-            async with asyncio.timeout(timeout):
-                response = await self.post(path, body)
-                return await self.read_json(response)
-        except TimeoutError as error:
-            raise UpstreamTimeout(f"{self.name} did not answer in {timeout:g} s.") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._invalid(error) from error
-        finally:
-            if response is not None:
-                response.close()
+        return await self._exchange("POST", path, orjson.dumps(body), timeout)
 
-    async def read_json(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
+    async def read_json(self, response: Response) -> dict[str, Any]:
         """The body as a JSON object; UpstreamInvalid if it is none or too large."""
-        body = await self._bounded(response, MAX_JSON)
+        body = await self._read_all(response, MAX_JSON)
         try:
             data = orjson.loads(body)
         except orjson.JSONDecodeError as error:
@@ -131,52 +75,80 @@ class HttpClient:
             raise UpstreamInvalid(f"{self.name} sent JSON that is not an object.")
         return data
 
-    async def read_block(
-        self, response: aiohttp.ClientResponse, timeout: float | None
-    ) -> bytes:
+    async def read_block(self, response: Response, timeout: float | None) -> bytes:
         """The bytes that have come, b"" at the end of the body."""
         try:
             if timeout is None:
-                return await response.content.readany()
+                return await response.read()
             async with asyncio.timeout(timeout):
-                return await response.content.readany()
+                return await response.read()
         except TimeoutError as error:
             raise UpstreamTimeout(f"{self.name} sent nothing for {timeout:g} s.") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamInterrupted(f"{self.name} broke the answer off: {_text(error)}") from error
+        except ConnectionBroken as error:
+            raise UpstreamInterrupted(f"{self.name} broke the answer off: {error}.") from error
+
+    def release(self, response: Response, *, ending: bool = False) -> None:
+        """Give a response's connection back; see `ConnectionPool.release`."""
+        self._pool.release(response, ending=ending)
 
     async def close(self) -> None:
-        await self._session.close()
+        """Close the idle connections."""
+        self._pool.close()
 
-    async def _bounded(self, response: aiohttp.ClientResponse, most: int) -> bytes:
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, timeout: float | None
+    ) -> dict[str, Any]:
+        response: Response | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                response = await self._request(method, path, body)
+                return await self.read_json(response)
+        except TimeoutError as error:
+            raise UpstreamTimeout(
+                f"{self.name} did not answer {method} {path} in {timeout:g} s."
+            ) from error
+        finally:
+            if response is not None:
+                self._pool.release(response)
+
+    async def _request(self, method: str, path: str, body: bytes | None) -> Response:
+        try:
+            response = await self._pool.request(method, path, body)
+        except CannotConnect as error:
+            raise UpstreamUnreachable(f"{self.name} cannot be reached: {error}.") from error
+        except ConnectionBroken as error:
+            raise UpstreamInvalid(f"{self.name} did not answer properly: {error}.") from error
+        if response.status == 200:
+            return response
+        try:
+            raise await self._status_error(response)
+        finally:
+            self._pool.release(response)
+
+    async def _read_all(self, response: Response, most: int) -> bytes:
         parts, size = [], 0
-        async for part in response.content.iter_any():
-            parts.append(part)
-            size += len(part)
-            if size > most:
-                response.close()
-                raise UpstreamInvalid(f"{self.name} sent more than {most} bytes.")
+        try:
+            while part := await response.read():
+                parts.append(part)
+                size += len(part)
+                if size > most:
+                    response.close()
+                    raise UpstreamInvalid(f"{self.name} sent more than {most} bytes.")
+        except ConnectionBroken as error:
+            raise UpstreamInvalid(f"{self.name} broke its answer off: {error}.") from error
         return b"".join(parts)
 
-    async def _status_error(self, response: aiohttp.ClientResponse) -> UpstreamError:
+    async def _status_error(self, response: Response) -> UpstreamError:
         """The error behind a status that is not 200, with the upstream's own words."""
         status = response.status
         try:
-            async with asyncio.timeout(10):
-                text = await self._bounded(response, _MAX_ERROR)
-        except (TimeoutError, aiohttp.ClientError, OSError, UpstreamInvalid):
+            async with asyncio.timeout(_ERROR_SECONDS):
+                text = await self._read_all(response, _MAX_ERROR)
+        except (TimeoutError, UpstreamInvalid):
             text = b""
-        finally:
-            response.close()
         if status < 400:
             return UpstreamInvalid(f"{self.name} answered with status {status}; not followed.")
-        return status_error(self.name, status, text, response.headers.get("Retry-After"))
-
-    def _unreachable(self, error: BaseException) -> UpstreamUnreachable:
-        return UpstreamUnreachable(f"{self.name} cannot be reached: {_text(error)}")
-
-    def _invalid(self, error: BaseException) -> UpstreamInvalid:
-        return UpstreamInvalid(f"{self.name} did not answer properly: {_text(error)}")
+        return status_error(self.name, status, text, response.headers.get("retry-after"))
 
 
 def status_error(name: str, status: int, text: bytes, retry_after: str | None) -> UpstreamError:
@@ -209,8 +181,3 @@ def _seconds(text: str | None) -> float | None:
     except ValueError:
         return None
     return seconds if 0 <= seconds <= 3600 else None
-
-
-def _text(error: BaseException) -> str:
-    """An exception in one short line; type alone where it says nothing."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -33,9 +33,7 @@ class LlamaCppBackend:
 
     async def discover(self) -> tuple[ModelFacts, ...]:
         """See `Backend`."""
-        listing, props = await asyncio.gather(
-            self._client.get_json("/v1/models"), self._props()
-        )
+        listing, props = await asyncio.gather(self._client.get_json("/v1/models"), self._props())
         router = props.get("role") == "router"
         found = []
         for entry in entries(listing, self.spec.name):

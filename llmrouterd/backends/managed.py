@@ -78,9 +78,7 @@ class _Server:
         """Start the process if it is wanted and not running, stop it if it is not wanted."""
         if wanted and self._task is None and self._stopping is None:
             self.process = self._new_process()
-            self._task = asyncio.create_task(
-                self.process.run(), name=f"managed:{self._model.name}"
-            )
+            self._task = asyncio.create_task(self.process.run(), name=f"managed:{self._model.name}")
         elif not wanted and self._task is not None and self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(), name=f"stop:{self._model.name}")
 
@@ -90,8 +88,18 @@ class _Server:
                 raise UpstreamUnreachable(f"{self._model.name} could not be started: {self.detail}")
             return ()
         facts = await self.client.discover()
-        # Whatever the process calls it, it is known by the name that the policy declares.
-        return tuple(replace(found, name=self._model.name) for found in facts[:1])
+        # Whatever the process calls it, it is known by the name that the policy declares; and it
+        # does not say that it was started for embeddings.
+        return tuple(
+            replace(
+                found,
+                name=self._model.name,
+                capabilities=frozenset({"embedding"})
+                if self._model.embeddings
+                else found.capabilities,
+            )
+            for found in facts[:1]
+        )
 
     async def close(self) -> None:
         if self._stopping is not None:

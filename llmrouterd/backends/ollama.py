@@ -12,7 +12,13 @@ import orjson
 
 from llmrouterd.backends.base import Frame, Hooks, ModelFacts
 from llmrouterd.backends.http import HttpClient
-from llmrouterd.backends.ollama_facts import ShownModel, TaggedModel, parse_ps, parse_show, parse_tags
+from llmrouterd.backends.ollama_facts import (
+    ShownModel,
+    TaggedModel,
+    parse_ps,
+    parse_show,
+    parse_tags,
+)
 from llmrouterd.backends.ollama_stream import ChatStream, CompletionStream, OllamaStreamError
 from llmrouterd.backends.ollama_wire import (
     Untranslatable,
@@ -26,9 +32,8 @@ from llmrouterd.errors import BadRequest, UpstreamError, UpstreamInterrupted, Up
 from llmrouterd.sse import DONE, encode
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from llmrouterd.backends.base import Call, Stream
+    from llmrouterd.backends.connection import Response
     from llmrouterd.policy import BackendSpec
 
 _MAX_LINE = 16 * 1024 * 1024
@@ -146,11 +151,9 @@ def _facts(tag: TaggedModel, shown: ShownModel, loaded: bool) -> ModelFacts:
 class OllamaStream:
     """Native NDJSON lines as OpenAI frames."""
 
-    def __init__(
-        self, client: HttpClient, response: aiohttp.ClientResponse, call: Call
-    ) -> None:
+    def __init__(self, client: HttpClient, response: Response, call: Call) -> None:
         self._client = client
-        self._response = response
+        self._response: Response | None = response
         self._rest = b""
         self._ended = False
         kind = ChatStream if call.kind == "chat" else CompletionStream
@@ -162,6 +165,8 @@ class OllamaStream:
     async def next(self, timeout: float | None) -> list[Frame] | None:
         """See `backends.base.Stream`."""
         while not self._ended:
+            if self._response is None:
+                break
             block = await self._client.read_block(self._response, timeout)
             lines = (self._rest + block).split(b"\n")
             self._rest = lines.pop() if block else b""
@@ -177,10 +182,9 @@ class OllamaStream:
 
     def close(self) -> None:
         """See `backends.base.Stream`."""
-        if self._ended:
-            self._response.release()
-        else:
-            self._response.close()
+        response, self._response = self._response, None
+        if response is not None:
+            self._client.release(response, ending=self._translated.finished)
 
     def _frames(self, line: bytes) -> list[Frame]:
         try:

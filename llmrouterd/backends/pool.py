@@ -26,7 +26,7 @@ BACKENDS: Mapping[str, Callable[[BackendSpec, Hooks], Backend]] = {
 
 
 class Entry:
-    """An open backend with its leases and its places (spec.concurrency, first come first served)."""
+    """An open backend with its leases and its places (spec.concurrency), given out in turn."""
 
     __slots__ = ("_free", "_waiters", "backend", "leases")
 

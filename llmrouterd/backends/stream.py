@@ -11,8 +11,7 @@ from llmrouterd.errors import UpstreamError, UpstreamInvalid, UpstreamStatus
 from llmrouterd.sse import DONE, FrameTooLong, SSEFramer, encode
 
 if TYPE_CHECKING:
-    import aiohttp
-
+    from llmrouterd.backends.connection import Response
     from llmrouterd.backends.http import HttpClient
     from llmrouterd.sse import Event
 
@@ -22,17 +21,19 @@ _STREAM_TYPES = ("text/event-stream", "application/octet-stream", "application/x
 class SSEStream:
     """A streaming answer over HTTP. Lets go of the connection at its end, or when closed."""
 
-    __slots__ = ("_client", "_ended", "_framer", "_response")
+    __slots__ = ("_client", "_done", "_ended", "_framer", "_response")
 
-    def __init__(self, client: HttpClient, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, client: HttpClient, response: Response) -> None:
         self._client = client
-        self._response = response
+        self._response: Response | None = response
         self._framer = SSEFramer()
-        self._ended = False
+        self._ended = self._done = False
 
     async def next(self, timeout: float | None) -> list[Frame] | None:
         """See `backends.base.Stream`."""
         while not self._ended:
+            if self._response is None:
+                break
             block = await self._client.read_block(self._response, timeout)
             try:
                 events = self._framer.feed(block) if block else self._framer.close()
@@ -45,16 +46,16 @@ class SSEStream:
 
     def close(self) -> None:
         """See `backends.base.Stream`."""
-        if not self._ended or not self._response.content.at_eof():
-            self._response.close()
-        else:
-            self._response.release()
+        response, self._response = self._response, None
+        if response is not None:
+            self._client.release(response, ending=self._done)
 
     def _frame(self, event: Event) -> Frame:
         data = event.data
         if data is None:
             return Frame(event.raw, None)
         if data == b"[DONE]":
+            self._done = True
             return Frame(event.raw, None, True)
         try:
             chunk = orjson.loads(data)
@@ -90,17 +91,17 @@ class WholeAnswer:
         """See `backends.base.Stream`."""
 
 
-async def open_stream(client: HttpClient, response: aiohttp.ClientResponse) -> SSEStream | WholeAnswer:
+async def open_stream(client: HttpClient, response: Response) -> SSEStream | WholeAnswer:
     """The stream behind a 200; takes a whole JSON answer too, and an error sent with a 200."""
-    kind = response.content_type
-    if kind in _STREAM_TYPES or "Content-Type" not in response.headers:
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not kind or kind in _STREAM_TYPES:
         return SSEStream(client, response)
     try:
         if kind != "application/json":
             raise UpstreamInvalid(f"{client.name} answered with {kind}, not with a stream.")
         answer = await client.read_json(response)
     finally:
-        response.close()
+        client.release(response)
     error = answer.get("error")
     if error:
         raise stream_error(client.name, error)

@@ -99,9 +99,7 @@ class BenchmarkWorker:
         status = {"status": "ok", "checked_at": now, "rows": len(rows), "detail": ""}
         self._rows[source] = rows
         self.sources[source] = {"source": source, **status}
-        self._store.run(
-            store.replace_benchmarks(source, [asdict(row) for row in rows], status)
-        )
+        self._store.run(store.replace_benchmarks(source, [asdict(row) for row in rows], status))
         self._on_event("benchmarks.read", {"source": source, "rows": len(rows)})
 
 

@@ -1,12 +1,15 @@
 """Category lexicons: weighted phrases and patterns in, evidence per category out.
 
-`build_lexicons` compiles checked data (the files in ``rules/``) into one `LexiconSet`; its `match` walks a text
-once for all phrases and once for all patterns, in time linear in the text. Evidence is in logit units.
-Each distinct entry of a lexicon counts once per text. The entries of one group are taken for synonyms: the
-second that is met adds half of the group's weight, the third a quarter, so a group never gives more than twice
-its weight. A category's sum ``s`` is then saturated to ``S * tanh(s / S)``, so that a long pasted text
-cannot win by its length; and a phrase met only in the middle of a long text gives about
-a third of its weight. `probabilities` turns evidence into a distribution with the right to abstain.
+`build_lexicons` compiles checked data (the files in ``rules/``) into one `LexiconSet`. Its `match`
+walks a text once for all phrases and searches all patterns with RE2, in time linear in the text.
+
+Evidence is in logit units. Each distinct entry of a lexicon counts once per text. The entries of
+one group are taken for synonyms: the second that is met adds half of the group's weight, the third
+a quarter, so that a group never gives more than twice its weight. A phrase that is met only in the
+middle of a long text gives a part of its weight, because people say what they want at the beginning
+or the end. A category's sum ``s`` is then saturated to ``S * tanh(s / S)``, so that a long pasted
+text cannot win by its length. `probabilities` turns evidence into a distribution with the right to
+abstain.
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What the lexicons say of a text: (category, logit) for each category, and the hits behind it."""
+    """What the lexicons say of a text: (category, logit) for each category, and the hits."""
 
     totals: tuple[tuple[str, float], ...]
     hits: tuple[Hit, ...]
@@ -87,7 +90,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lexicon:
-    """One category's lexicon: its name, its description, and its entries in the order of the file."""
+    """One category's lexicon: name, description, and entries in the order of the file."""
 
     category: str
     description: str
@@ -116,7 +119,7 @@ class _Place:
         return cls(tokens, low, high, head, tail)
 
     def edge(self, begin: int, end: int) -> bool:
-        """Return whether a phrase lies near the beginning or the end, where people say what they want."""
+        """Return whether a phrase lies near the beginning or the end of the text."""
         return begin < self.head or end > self.tail
 
     def holds(self, where: str, begin: int, end: int) -> bool:
@@ -183,7 +186,10 @@ class LexiconSet:
         return tuple(lexicon.category for lexicon in self.lexicons)
 
     def match(self, text: str) -> Evidence:
-        """Return the evidence in a text; beyond 6,000 characters its first 4,000 and last 2,000 count."""
+        """Return the evidence in a text.
+
+        Of more than 6,000 characters, the first 4,000 and the last 2,000 are read.
+        """
         if len(text) > HEAD_LIMIT + TAIL_LIMIT:
             text = f"{text[:HEAD_LIMIT]}\n{text[-TAIL_LIMIT:]}"
         found = self._phrases(text)
@@ -191,7 +197,7 @@ class LexiconSet:
         return self._weigh(found)
 
     def _guard(self, after: tuple[str, ...], guards: dict[tuple[str, ...], int]) -> int:
-        """Return the number of a list of guarding phrases, 0 for none; they are entries below zero."""
+        """Return the number of a list of guarding phrases, 0 for none; negative in the trie."""
         if after not in guards:
             guards[after] = len(guards)
             for phrase in after:
@@ -200,7 +206,7 @@ class LexiconSet:
         return guards[after]
 
     def _phrases(self, text: str) -> dict[int, float]:
-        """Return the numbers of the phrases that are met, with the share of its weight each gives."""
+        """Return the numbers of the phrases met, and the share of its weight that each gives."""
         folded = fold(text)
         tokens = tokenize(folded)
         place = _Place.of(folded, tokens)
@@ -266,11 +272,12 @@ def build_lexicons(
     saturation: float = DEFAULT_SATURATION,
     body_share: float = DEFAULT_BODY_SHARE,
 ) -> LexiconSet:
-    """Compile lexicons from data that already fits ``config/lexicon.schema.json``, by category name.
+    """Compile lexicons, by category, from data that fits ``config/lexicon.schema.json``.
 
-    ``saturation`` is the largest evidence, in logit units, that one category can gather; ``body_share`` the share
-    (0..1) of its weight that a phrase gives which is only met away from both edges of a text.
-    Raises LexiconError with all problems at once: patterns that are not RE2, phrases without a word.
+    ``saturation`` is the largest evidence, in logit units, that one category can gather;
+    ``body_share`` the share (0..1) of its weight that a phrase gives which is only met away from
+    both edges of a text. Raises LexiconError with all problems at once: patterns that are not RE2,
+    phrases without a word.
     """
     problems: list[Problem] = []
     lexicons = []
@@ -297,9 +304,10 @@ def probabilities(
 ) -> tuple[dict[str, float], float]:
     """Return the distribution over categories (it sums to 1) and the probability of abstaining.
 
-    A category's logit is ``log(prior) + evidence``; abstaining competes with ``abstain_logit``. All are divided by
-    ``temperature`` (> 0) and put through one softmax; the categories are then normalised without the abstain option.
-    A category that ``prior`` leaves out has a prior of 1; a prior must be above 0.
+    A category's logit is ``log(prior) + evidence``; abstaining competes with ``abstain_logit``. All
+    are divided by ``temperature`` (> 0) and put through one softmax; the categories are then
+    normalised without the abstain option. A category that ``prior`` leaves out has a prior of 1; a
+    prior must be above 0.
     """
     logits = {
         category: (math.log(prior.get(category, 1.0)) + total) / temperature
@@ -355,7 +363,7 @@ def _distinct(phrases: Sequence[Entry], first: int) -> Iterator[tuple[int, Entry
 
 
 def _placed(entry: Entry) -> tuple[str, str]:
-    """Return the part of the text that an entry's pattern is searched in, and the pattern anchored for it."""
+    """Return the part of the text a pattern is searched in, and the pattern anchored for it."""
     if entry.where == WHOLE:
         return WHOLE, rf"\A(?:{entry.text})[\s.!?。！？…]*\z"
     if entry.where == OPEN:

@@ -1,7 +1,7 @@
 """Many RE2 patterns searched in one text at once, in time linear in the text whatever a user wrote.
 
-Patterns with an unbounded gap (``.*``, ``[^x]+``) are kept in small sets. In one automaton each of them doubles
-the states, which RE2 builds as texts need them, so that every new text would cost milliseconds.
+Patterns with an unbounded gap (``.*``, ``[^x]+``) are kept in small sets. In one automaton each of
+them doubles the states, which RE2 builds as texts need them: a new text would cost milliseconds.
 """
 
 from __future__ import annotations

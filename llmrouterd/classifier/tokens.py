@@ -1,9 +1,9 @@
 """Words of a text, and a trie that finds phrases among them in one linear walk.
 
-A token is a run of letters, digits and combining marks. In scripts written without spaces (Han, kana,
-Thai, Lao, Khmer, Burmese) every character is a token of its own. Sentence punctuation (. ! ? ; : and
-their CJK forms) is a token too, so that no phrase spans two sentences; all other characters only
-separate tokens. Tokens are NFKC-normalised and casefolded.
+A token is a run of letters, digits and combining marks. In scripts written without spaces (Han,
+kana, Thai, Lao, Khmer, Burmese) every character is a token of its own. Sentence punctuation (. ! ?
+; : and their CJK forms) is a token too, so that no phrase spans two sentences; all other characters
+only separate tokens. Tokens are NFKC-normalised and casefolded.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _LONGEST_KNOWN = 24
 
 
 def fold(text: str) -> str:
-    """Return the text NFKC-normalised and casefolded, which is what tokens and phrases are made of."""
+    """Return the text NFKC-normalised and casefolded: what tokens and phrases are made of."""
     if text.isascii():
         return text.lower()
-    # The full-width marks of CJK text are all that keeps it from being normal already, and the check is
-    # several times faster than the normalisation.
+    # The full-width marks of CJK text are often all that keeps it from being normal already, and
+    # the check is several times faster than the normalisation.
     for wide, narrow in _WIDE_MARKS:
         text = text.replace(wide, narrow)
     if not unicodedata.is_normalized("NFKC", text):
@@ -63,7 +63,7 @@ def tokenize(folded: str) -> list[str]:
 
 
 def without_accents(token: str) -> str:
-    """Return a Latin or Cyrillic token as people type it who leave the accents out ("poème" -> "poeme")."""
+    """Return a token as people type it who leave the accents out ("poème" -> "poeme")."""
     if token.isascii():
         return token
     if not all(char.isascii() or _in_accented_blocks(char) for char in token):
@@ -73,11 +73,11 @@ def without_accents(token: str) -> str:
 
 
 def _in_accented_blocks(char: str) -> bool:
-    """Return whether a character is of the Latin (Vietnamese included), Greek or Cyrillic blocks."""
+    """Return whether a character is Latin (Vietnamese included), Greek or Cyrillic."""
     return "\u00c0" <= char <= "\u04ff" or "\u1e00" <= char <= "\u1eff"
 
 
-_DROP_MARKS = {mark: None for mark in range(0x300, 0x370)} | {
+_DROP_MARKS = dict.fromkeys(range(0x300, 0x370), "") | {
     ord("ł"): "l",
     ord("ı"): "i",
     ord("đ"): "d",
@@ -161,7 +161,7 @@ class PhraseTrie:
             node.entries += (entry,)
 
     def seal(self) -> None:
-        """Let all empty tables be one and the same, once the last phrase is in: most nodes are leaves."""
+        """Let all empty tables be one, once the last phrase is in: most nodes are leaves."""
         nothing: dict[str, _Node] = {}
         pending = [self._root]
         while pending:
@@ -179,9 +179,8 @@ class PhraseTrie:
         last = len(tokens) - 1
         found: list[tuple[int, int, int]] = []
         known = self._known
-        for begin, nodes in enumerate(map(known.get, tokens)):
-            if nodes is None:
-                nodes = self._first(tokens[begin])
+        for begin, remembered in enumerate(map(known.get, tokens)):
+            nodes = self._first(tokens[begin]) if remembered is None else remembered
             if not nodes:
                 continue
             following = tokens[begin + 1] if begin < last else ""
@@ -239,7 +238,7 @@ def unbroken(tokens: Sequence[str], begin: int, end: int) -> bool:
 
 
 def inner_range(tokens: Sequence[str]) -> tuple[int, int]:
-    """Return the token range without punctuation at either end: the text itself, for whole-text phrases."""
+    """Return the token range without the punctuation at either end, for whole-text phrases."""
     low, high = 0, len(tokens)
     while low < high and tokens[low] in _BREAKS:
         low += 1

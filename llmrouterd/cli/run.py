@@ -77,9 +77,7 @@ def _port_problems(policy: Policy, file: str) -> tuple[Problem, ...]:
             if _is_ours(server.host, server.port):
                 return ()
             message = f"{server.host}:{server.port} cannot be used: {error.strerror}; set another"
-            return (
-                Problem(file=file, line=1, column=1, path="$.server.port", message=message),
-            )
+            return (Problem(file=file, line=1, column=1, path="$.server.port", message=message),)
     return ()
 
 

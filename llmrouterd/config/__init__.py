@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import cache
+from dataclasses import astuple
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +72,24 @@ def load_policy(settings: Settings) -> Policy:
         lexicons, found = _load_lexicons(source, filled, rules_folder(settings), digest)
         digest.update(json.dumps(filled, sort_keys=True).encode())
         policy, meant = build_policy(filled, source, lexicons, digest.hexdigest()[:16])
-        problems += found + meant
+        problems += found + _not_told(meant, problems)
         if not problems:
             return policy
-    raise ConfigError(tuple(sorted(set(problems), key=lambda p: (p.file, p.line, p.column))))
+    raise ConfigError(tuple(sorted(set(problems), key=astuple)))
+
+
+def _not_told(meant: list[Problem], told: list[Problem]) -> list[Problem]:
+    """The problems of meaning without those that follow from one already told, at or below
+    their place."""
+    return [
+        problem
+        for problem in meant
+        if not any(
+            other.path == problem.path
+            or other.path.startswith((problem.path + ".", problem.path + "["))
+            for other in told
+        )
+    ]
 
 
 def _check(source: Source, settings: Settings) -> tuple[list[Problem], bool]:
@@ -85,7 +100,7 @@ def _check(source: Source, settings: Settings) -> tuple[list[Problem], bool]:
     resolve(source, schema, environ)
     usable = validate(source, schema)
     found = [
-        (name, f"unknown setting{f'; did you mean {near}?' if near else ''} See ENV_DEFAULT.")
+        (name, f"unknown setting{f'; did you mean {near}' if near else ''}; ENV_DEFAULT lists all")
         for name, near in unknown_settings(environ, known)
     ]
     found += environment_problems(schema, environ)
@@ -93,41 +108,64 @@ def _check(source: Source, settings: Settings) -> tuple[list[Problem], bool]:
         Problem(file="environment", line=1, column=1, path=name, message=message)
         for name, message in found
     ]
-    return source.problems + strangers, usable and not any(
-        name in known for name, _ in found
-    )
+    return source.problems + strangers, usable and not any(name in known for name, _ in found)
 
 
 def _load_lexicons(
     source: Source, filled: dict[str, Any], folder: Path, digest: hashlib._Hash
 ) -> tuple[LexiconSet, list[Problem]]:
     problems: list[Problem] = []
-    parsed: dict[str, dict[str, Any]] = {}
-    sources: dict[str, Source] = {}
+    contents: list[tuple[str, str, bytes]] = []
     for name, category in filled["categories"].items():
         file = category["lexicon"]
         path = _lexicon_path(folder, file)
         if not file:
             continue
+        place = ("categories", name, "lexicon")
         if path is None:
             message = f"the lexicon {file!r} is neither in {folder} nor among the packaged ones"
-            problems.append(source.problem(("categories", name, "lexicon"), message))
+            problems.append(source.problem(place, message))
             continue
-        content = path.read_bytes()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            message = f"the lexicon {path} cannot be read: {error.strerror}"
+            problems.append(source.problem(place, message))
+            continue
         digest.update(content)
-        lexicon = parse_source(content, str(path))
+        contents.append((name, str(path), content))
+    lexicons, found, together = _compile_lexicons(tuple(contents))
+    problems += found
+    problems += [source.problem(("categories",), message) for message in together]
+    return lexicons, problems
+
+
+@lru_cache(maxsize=1)
+def _compile_lexicons(
+    contents: tuple[tuple[str, str, bytes], ...],
+) -> tuple[LexiconSet, tuple[Problem, ...], tuple[str, ...]]:
+    """(category, file, bytes) of each lexicon -> all compiled, the problems in the files, and
+    those of all together. The last result is kept: most edits leave the lexicons as they are."""
+    problems: list[Problem] = []
+    together: list[str] = []
+    parsed: dict[str, dict[str, Any]] = {}
+    sources: dict[str, Source] = {}
+    for name, file, content in contents:
+        lexicon = sources[name] = parse_source(content, file)
         if not lexicon.problems:
             validate(lexicon, _lexicon_schema())
         problems += lexicon.problems
-        sources[name] = lexicon
         if not lexicon.problems:
             parsed[name] = {**lexicon.data, "category": name}
     try:
-        return build_lexicons(parsed), problems
+        return build_lexicons(parsed), tuple(problems), ()
     except LexiconError as error:
         for name, where, message in error.problems:
-            problems.append(sources[name].problem(_path(where), message))
-        return build_lexicons({}), problems
+            if name in sources:
+                problems.append(sources[name].problem(_path(where), message))
+            else:
+                together.append(message)
+        return build_lexicons({}), tuple(problems), tuple(together)
 
 
 def _lexicon_path(folder: Path, file: str) -> Path | None:

@@ -65,8 +65,11 @@ def unknown_settings(
 ) -> list[tuple[str, str | None]]:
     """Variables that begin with ROUTER_ and mean nothing to us, each with the nearest name."""
     names = sorted(known)
-    strangers = sorted(name for name in environ if name.startswith(PREFIX) and name not in names)
-    return [
-        (name, next(iter(get_close_matches(name, names, n=1, cutoff=0.6)), None))
-        for name in strangers
-    ]
+    # The common prefix would make every name look like every other.
+    ends = [name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX)]
+    found: list[tuple[str, str | None]] = []
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in names:
+            near = get_close_matches(name.removeprefix(PREFIX), ends, n=1, cutoff=0.6)
+            found.append((name, PREFIX + near[0] if near else None))
+    return found

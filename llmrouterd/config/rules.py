@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import re2
-
+from llmrouterd.classifier.patterns import pattern_problem
 from llmrouterd.policy import GENERAL, PRESETS, Globs, Require, Rule, Weights, When
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def build_rules(filled: Data, report: Report) -> tuple[Rule, ...]:
             message = f"never reached: rule {hider.name!r} above matches all that this one does"
             report(base, message)
         rules.append(_rule(item, when, filled))
-    if not rules[-1].when.empty:
+    if not any(rule.when.empty for rule in rules):
         last = ("rules", len(rules) - 1)
         report(last, "the last rule must match everything: add one without `when` after it")
     return tuple(rules)
@@ -91,10 +90,10 @@ def covers(general: When, special: When) -> bool:
 
 
 def _when(item: Data) -> When:
-    return When(
-        **{name: None if item[name] is None else frozenset(item[name]) for name in _SETS},
-        **{name: item[name] for name in (*_MINIMA, *_MAXIMA, "text")},
-    )
+    given: Data = {name: item[name] for name in (*_MINIMA, *_MAXIMA, "text")}
+    for name in _SETS:
+        given[name] = None if item[name] is None else frozenset(item[name])
+    return When(**given)
 
 
 def _rule(item: Data, when: When, filled: Data) -> Rule:
@@ -146,8 +145,6 @@ def _check_known(
 def _check_text(text: str | None, path: Path, report: Report) -> None:
     if text is None:
         return
-    try:
-        re2.compile(text)
-    except re2.error as error:
-        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-        report(path, f"not a valid RE2 pattern ({reason}); look-around and back-references are out")
+    problem = pattern_problem(text)
+    if problem is not None:
+        report(path, problem)

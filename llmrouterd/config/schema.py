@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jsonschema import Draft202012Validator
 
 from llmrouterd.config.environment import convert, interpolate, names_in
+from llmrouterd.config.source import json_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.config.source import Path, Source
 
-_SECRET_KEYS = frozenset({"api_key", "admin_key", "key", "headers"})
+_SECRET_KEYS = frozenset({"auth", "api_key", "key", "headers"})
 Schema = dict[str, Any]
 
 
@@ -32,7 +33,31 @@ def resolve(source: Source, schema: Schema, environ: Mapping[str, str]) -> None:
 
     An unset variable without a default is a problem at the text that names it.
     """
+    for written, path, names in _default_references(schema, ()):
+        if written not in source.values:
+            _note_origin(source, path, names, environ)
     source.data = _resolve(source.data, schema, (), (source, environ))
+
+
+def _note_origin(source: Source, path: Path, names: set[str], environ: Mapping[str, str]) -> None:
+    found = tuple(sorted(name for name in names if environ.get(name)))
+    if found:
+        source.origins[path] = found
+
+
+def _default_references(schema: Schema, path: Path) -> Iterator[tuple[Path, Path, set[str]]]:
+    """(the key with the default, the place of a text in it, the variables the text names)."""
+    pending = [(path, schema.get("default"))]
+    while pending:
+        where, value = pending.pop()
+        if isinstance(value, dict):
+            pending += [((*where, key), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            pending += [((*where, at), item) for at, item in enumerate(value)]
+        elif isinstance(value, str) and names_in(value):
+            yield path, where, names_in(value)
+    for key, child in schema.get("properties", {}).items():
+        yield from _default_references(child, (*path, key))
 
 
 def _resolve(
@@ -50,6 +75,7 @@ def _resolve(
         return value
     source, environ = context
     text, unset = interpolate(value, environ)
+    _note_origin(source, path, names_in(value), environ)
     for name in unset:
         source.report(
             path,
@@ -75,18 +101,28 @@ def validate(source: Source, schema: Schema) -> bool:
     errors = sorted(
         Draft202012Validator(schema).iter_errors(source.data), key=lambda e: str(e.json_path)
     )
+    told = {problem.path for problem in source.problems}
     faulty: list[Path] = []
     usable = isinstance(source.data, dict)
     for error in errors:
         for at_key, where, message in _in_words(error, tuple(error.absolute_path)):
-            source.report(where, message, at_key=at_key)
-            removable = bool(where) and isinstance(where[-1], str)
-            usable = usable and removable and error.validator != "required"
+            if json_path(where) not in told:
+                source.report(where, message, at_key=at_key)
+            usable = usable and error.validator != "required" and _removable(where, schema)
             faulty.append(where)
     if usable:
         for where in faulty:
             _remove(source.data, where)
     return usable
+
+
+def _removable(path: Path, schema: Schema) -> bool:
+    """Whether what is at fault can be left out without changing what the rest means."""
+    if not path or not isinstance(path[-1], str) or "when" in path:
+        return False
+    for part in path[:-1]:
+        schema = schema.get("items", {}) if isinstance(part, int) else _child(schema, part)
+    return path[-1] not in schema.get("required", ())
 
 
 def _remove(data: Any, path: Path) -> None:
@@ -98,21 +134,29 @@ def _remove(data: Any, path: Path) -> None:
 
 
 def _in_words(error: ValidationError, path: Path) -> Iterator[tuple[bool, Path, str]]:
-    rule, wanted, value = error.validator, error.validator_value, error.instance
-    shown = "the value" if _is_secret(path) else _short(value)
-    if rule == "additionalProperties":
-        allowed = sorted(error.schema.get("properties", {}))
+    wanted: Any = error.validator_value
+    value: Any = error.instance
+    rule = error.validator
+    shown = "the value" if _is_secret(path, value) else _short(value)
+    if "propertyNames" in error.absolute_schema_path:
+        message = f"{value!r} cannot be a name here; {_pattern_words(error.schema)}"
+        yield True, (*path, str(value)), message
+    elif rule == "additionalProperties":
+        allowed = sorted(_child_names(error.schema))
         for key in value:
             if key not in allowed:
                 near = get_close_matches(str(key), allowed, n=1, cutoff=0.6)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = f"; did you mean {near[0]!r}" if near else ""
                 message = f"unknown key {key!r}{hint}; allowed: {', '.join(allowed)}"
                 yield True, (*path, key), message
     elif rule == "required":
-        yield False, path, f"{error.message}; required here: {', '.join(wanted)}"
+        missing = ", ".join(name for name in wanted if name not in value)
+        verb = "are" if "," in missing else "is"
+        yield False, path, f"{missing} {verb} missing; required here: {', '.join(wanted)}"
+    elif rule == "type" and value is None:
+        yield False, path, f"is empty; must be {_kinds(wanted)}, or leave the key out"
     elif rule == "type":
-        names = wanted if isinstance(wanted, str) else " or ".join(wanted)
-        yield False, path, f"{shown} is {_kind(value)}; must be {_article(names)}"
+        yield False, path, f"{shown} is {_kind(value)}; must be {_kinds(wanted)}"
     elif rule == "enum":
         yield False, path, f"{shown} is not allowed; use one of {', '.join(map(str, wanted))}"
     elif rule == "minimum":
@@ -124,15 +168,21 @@ def _in_words(error: ValidationError, path: Path) -> Iterator[tuple[bool, Path, 
     elif rule == "minItems":
         yield False, path, "must have at least one entry"
     elif rule == "pattern":
-        yield False, path, f"{shown} does not fit the pattern {wanted}"
-    elif rule == "propertyNames":
-        yield False, path, f"{error.message} as a name here"
+        yield False, path, f"{shown} is not allowed; {_pattern_words(error.schema)}"
+    elif rule == "anyOf":
+        names = [name for choice in wanted for name in choice.get("required", ())]
+        yield False, path, f"one of these is missing: {', '.join(names)}"
     else:
         yield False, path, error.message
 
 
-def _is_secret(path: Path) -> bool:
-    return any(part in _SECRET_KEYS for part in path)
+def _child_names(schema: Any) -> list[str]:
+    return list(schema.get("properties", {}))
+
+
+def _is_secret(path: Path, value: Any) -> bool:
+    """Whether a value is or may hold a key: a whole mapping or list may, wherever it stands."""
+    return isinstance(value, (dict, list)) or any(part in _SECRET_KEYS for part in path)
 
 
 def _short(value: Any) -> str:
@@ -144,6 +194,18 @@ def _kind(value: Any) -> str:
     kinds = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false"}
     kinds |= {int: "an integer", float: "a number", type(None): "empty"}
     return kinds.get(type(value), type(value).__name__)
+
+
+def _pattern_words(schema: Any) -> str:
+    examples = ", ".join(map(str, schema.get("examples", ())))
+    example = f" (for example {examples})" if examples else ""
+    reserved = schema.get("not", {}).get("enum", ())
+    taken = f" and is none of {', '.join(reserved)}" if reserved else ""
+    return f"use what fits {schema.get('pattern')}{example}{taken}"
+
+
+def _kinds(wanted: Any) -> str:
+    return " or ".join(map(_article, [wanted] if isinstance(wanted, str) else wanted))
 
 
 def _article(name: str) -> str:

@@ -18,6 +18,20 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 200_000
 MAX_DEPTH = 60
 Path = tuple[str | int, ...]
+_ENDLESS = "too large, or nested too deep or without end; write it out flat"
+# What the YAML parser says, and what a person has most likely done.
+_HINTS = {
+    "mapping values are not allowed": " (a text with a colon in it needs quotes)",
+    "cannot start any token": " (a text that begins with such a character needs quotes)",
+    "found another document": " (take the line --- out)",
+    "alias": " (a text that begins with * needs quotes)",
+    "alphabetic or numeric character": " (a text that begins with * or & needs quotes)",
+    "did not find expected key": " (is this line indented like its neighbours?)",
+    "did not find expected '-' indicator": " (is this line indented like its neighbours?)",
+    "did not find expected ',' or ']'": " (a list in [...] is not closed)",
+    "did not find expected ',' or '}'": " (a mapping in {...} is not closed)",
+    "found unexpected end of stream": " (a quote is not closed)",
+}
 
 
 class _Loader(yaml.CSafeLoader):
@@ -41,13 +55,15 @@ def json_path(path: Path) -> str:
 
 @dataclass(slots=True)
 class Source:
-    """A parsed file: `data`, its `problems`, and where things are."""
+    """A parsed file: `data`, its `problems`, and where things are. `origins` are the environment
+    variables that a value was made from; a problem with the value names them."""
 
     file: str
     data: Any = None
     problems: list[Problem] = field(default_factory=list)
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    origins: dict[Path, tuple[str, ...]] = field(default_factory=dict)
 
     def problem(self, path: Path, message: str, *, at_key: bool = False) -> Problem:
         """A problem at `path`, or at its nearest ancestor that is written in the file."""
@@ -58,6 +74,8 @@ class Source:
             place = table.get(known) or self.values.get(known)
             known = known[:-1]
         line, column = place or self.values.get((), (1, 1))
+        if path in self.origins:
+            message += f" (set by {', '.join(self.origins[path])})"
         return Problem(
             file=self.file, line=line, column=column, path=json_path(path), message=message
         )
@@ -73,7 +91,9 @@ def parse_source(content: bytes, file: str) -> Source:
         source.report((), f"the file has {len(content)} bytes; at most {MAX_BYTES} are allowed")
         return source
     try:
-        node = yaml.compose(content.decode("utf-8-sig"), Loader=_Loader)
+        text = content.decode("utf-8-sig")
+        deep = _too_deep(text)
+        node = None if deep else yaml.compose(text, Loader=_Loader)
     except UnicodeDecodeError as error:
         source.report((), f"the file is not UTF-8 (byte {error.start}); save it as UTF-8")
         return source
@@ -81,16 +101,49 @@ def parse_source(content: bytes, file: str) -> Source:
         mark = error.problem_mark or error.context_mark
         where = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         source.values[()] = where
-        source.report((), f"not valid YAML: {error.problem or error.context}")
+        said = str(error.problem or error.context)
+        hint = next((hint for part, hint in _HINTS.items() if part in said), "")
+        if _is_tab(text, where):
+            hint = " (a tab; indent with spaces)"
+        source.report((), f"not valid YAML: {said}{hint}")
         return source
-    except yaml.YAMLError as error:
-        source.report((), f"not valid YAML: {' '.join(str(error).split())}")
+    except yaml.reader.ReaderError as error:
+        # The parser counts bytes.
+        before = text.encode()[: error.position].decode("utf-8", "ignore")
+        source.values[()] = (before.count("\n") + 1, len(before) - before.rfind("\n"))
+        source.report((), f"the character U+{error.character:04X} is not allowed")
         return source
-    if node is None:
+    if deep:
+        source.values[()] = deep
+        source.report((), _ENDLESS)
+        return source
+    if node is None or node.tag == "tag:yaml.org,2002:null":
         source.data = {}
         return source
-    source.data = _Reader(source).read(node, ())
+    reader = _Reader(source)
+    data = reader.read(node, ())
+    source.data = None if reader.endless else data
     return source
+
+
+def _is_tab(text: str, where: tuple[int, int]) -> bool:
+    line, column = where
+    lines = text.split("\n")
+    return line <= len(lines) and lines[line - 1][column - 1 : column] == "\t"
+
+
+def _too_deep(text: str) -> tuple[int, int] | None:
+    """Where the nesting goes too deep: the parser in C would overflow its stack there."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+            mark = event.start_mark
+            if depth > MAX_DEPTH and mark is not None:
+                return mark.line + 1, mark.column + 1
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+    return None
 
 
 class _Reader:
@@ -101,15 +154,17 @@ class _Reader:
         self._nodes = 0
         self._constructor = yaml.constructor.SafeConstructor()
         self._open: set[int] = set()
+        self.endless = False
 
     def read(self, node: yaml.Node, path: Path) -> Any:
         mark = node.start_mark
         self._source.values.setdefault(path, (mark.line + 1, mark.column + 1))
         self._nodes += 1
         if self._nodes > MAX_NODES or len(path) > MAX_DEPTH or id(node) in self._open:
-            if self._nodes != MAX_NODES + 1_000_000:
-                self._source.report(path, "too large or nested without end; write it out flat")
-            self._nodes = MAX_NODES + 1_000_000
+            if not self.endless:
+                self._source.report(path, _ENDLESS)
+            self.endless = True
+        if self.endless:
             return None
         if node.tag not in _JSON_TAGS:
             self._source.report(path, f"tag {node.tag!r} is not allowed; use plain YAML values")
@@ -120,15 +175,15 @@ class _Reader:
                 return self._mapping(node, path)
             if isinstance(node, yaml.SequenceNode):
                 return [self.read(item, (*path, at)) for at, item in enumerate(node.value)]
-            return self._scalar(node, path)
+            return self._scalar(node, path) if isinstance(node, yaml.ScalarNode) else None
         finally:
             self._open.discard(id(node))
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
         try:
             value = self._constructor.construct_object(node)
-        except (ValueError, yaml.YAMLError):
-            self._source.report(path, f"{node.value!r} is not a valid value")
+        except (ValueError, yaml.YAMLError):  # the value is not shown: it may be a key
+            self._source.report(path, f"not a valid {node.tag.rpartition(':')[2]}")
             return None
         if isinstance(value, float) and not math.isfinite(value):
             self._source.report(path, "must be a finite number")
@@ -145,7 +200,9 @@ class _Reader:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
             where = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             if key is None:
-                self._source.report(path, "a key must be a text")
+                self._source.report(
+                    path, "a key must be a text (a text with {{ in it needs quotes)"
+                )
                 continue
             here = (*path, key)
             if key in own:

