@@ -63,7 +63,7 @@ def _merge_value(into: dict[str, Any], name: str, value: Any) -> None:
             known.extend(value)
         else:
             into[name] = list(value)
-    elif isinstance(value, Mapping) and isinstance(known, Mapping):
+    elif isinstance(value, dict) and isinstance(known, dict):
         into[name] = {**known, **value}
     else:
         into[name] = value
@@ -89,7 +89,7 @@ class _Call:
                 self.id = self.id or str(value)
             elif name == "type":
                 self.type = self.type or str(value)
-            elif name in ("function", "custom") and isinstance(value, Mapping):
+            elif name in ("function", "custom") and isinstance(value, dict):
                 _grow_call(self.parts.setdefault(name, {}), value)
             else:
                 _merge_value(self.extra, name, value)
@@ -212,7 +212,7 @@ class _Choice:
                 if value is not None:
                     self.finish_reason = value
             elif name == "logprobs":
-                if isinstance(value, Mapping):
+                if isinstance(value, dict):
                     self._add_logprobs(value)
             elif name in _TEXT_FIELDS and isinstance(value, str):
                 self.texts.setdefault(name, []).append(value)
@@ -253,9 +253,9 @@ class _Message(_Choice):
     def add(self, choice: Mapping[str, Any]) -> None:
         super().add(choice)
         delta = choice.get("delta")
-        if not isinstance(delta, Mapping):
+        if not isinstance(delta, dict):
             delta = choice.get("message")
-            if not isinstance(delta, Mapping):
+            if not isinstance(delta, dict):
                 return
         for name, value in delta.items():
             if value is None:
@@ -264,9 +264,9 @@ class _Message(_Choice):
                 self.role = self.role or str(value)
             elif name == "tool_calls":
                 self.calls.add(value)
-            elif name == "function_call" and isinstance(value, Mapping):
+            elif name == "function_call" and isinstance(value, dict):
                 _grow_call(self.function_call, value)
-            elif name == "audio" and isinstance(value, Mapping):
+            elif name == "audio" and isinstance(value, dict):
                 self.fields[name] = _grow_audio(self.fields.get(name), value)
             elif name == "content" and isinstance(value, list):
                 self._add_parts(value)
@@ -318,7 +318,7 @@ class _Message(_Choice):
 
 def _grow_audio(known: object, value: Mapping[str, Any]) -> dict[str, Any]:
     """Join audio deltas: data (base64) and transcript grow, id and expires_at stay."""
-    known = known if isinstance(known, Mapping) else {}
+    known = known if isinstance(known, dict) else {}
     audio = {**known, **{name: item for name, item in value.items() if item is not None}}
     data, transcript = known.get("data"), known.get("transcript")
     if isinstance(data, str) and isinstance(value.get("data"), str):
@@ -357,7 +357,7 @@ class _Aggregate:
         if not isinstance(choices, list):
             return
         for position, choice in enumerate(choices):
-            if not isinstance(choice, Mapping):
+            if not isinstance(choice, dict):
                 continue
             index = choice.get("index")
             if type(index) is not int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXIT_OK, EXIT_REFUSED = 0, 2
 _BACKLOG = 1024
-_GC_THRESHOLDS = (5_000, 20, 50)
+_GC_THRESHOLDS = (20_000, 20, 50)
 
 
 async def serve(policy: Policy, settings: Settings) -> int:

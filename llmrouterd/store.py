@@ -143,6 +143,8 @@ class Store:
             self._failed(error, len(rows))
 
     def _answer(self, work: Callable[[Database], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return  # nobody waits for the answer any longer
         try:
             future.set_result(work(self._open()))
         except (sqlite3.Error, OSError) as error:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from watchfiles import Change
+
     from llmrouterd.discovery import Discovery
     from llmrouterd.metrics import Metrics
     from llmrouterd.policy import Policy
@@ -68,6 +70,7 @@ class Reloader:
             folders = await asyncio.to_thread(_folders, self.settings)
             async for _ in awatch(
                 *folders,
+                watch_filter=_concerns(self.settings),
                 recursive=False,
                 step=20,
                 debounce=400,
@@ -177,6 +180,18 @@ def _is_empty(path: Path) -> bool:
         return path.stat().st_size == 0
     except OSError:
         return True
+
+
+def _concerns(settings: Settings) -> Callable[[Change, str], bool]:
+    """Whether a changed name may matter: other files beside the policy, such as the database,
+    change all the time. Links count by the names that Kubernetes gives them."""
+    names = {settings.policy.name, settings.policy.resolve().name}
+
+    def concerns(change: Change, path: str) -> bool:
+        name = path.rpartition("/")[2]
+        return name in names or name.endswith((".yaml", ".yml")) or name.startswith("..")
+
+    return concerns
 
 
 def _folders(settings: Settings) -> set[Path]:

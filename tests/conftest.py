@@ -55,24 +55,23 @@ async def open_daemon(tmp_path: Path) -> AsyncIterator[Opener]:
 async def scripted(open_daemon: Opener) -> AsyncIterator[Scripted]:
     """Opens a daemon over one scripted backend `s`, whose models it prefers in the given order.
 
-    `await scripted("500", "ok")` -> (daemon, backend). Keywords: `server`, the arguments of the
+    `await scripted("500", "ok")` -> (daemon, backend). Keywords: `faults`, the arguments of the
     FaultServer; `backend`, fields of the backend's entry; all others are keys of the policy.
     """
     async with AsyncExitStack() as stack:
 
         async def opener(
             *models: str | dict[str, Any],
-            server: Mapping[str, Any] | None = None,
+            faults: Mapping[str, Any] | None = None,
             backend: Mapping[str, Any] | None = None,
             **policy: Any,
         ) -> tuple[Running, FaultServer]:
-            faults = await stack.enter_async_context(
-                FaultServer(models or ("ok",), **(server or {}))
-            )
-            names = [row if isinstance(row, str) else row["id"] for row in faults.models]
-            entry = openai_backend("s", faults.url, **(backend or {}))
+            server = FaultServer(models or ("ok",), **(faults or {}))
+            await stack.enter_async_context(server)
+            names = [row if isinstance(row, str) else row["id"] for row in server.models]
+            entry = openai_backend("s", server.url, **(backend or {}))
             rules = preferring(*(f"s/{name}" for name in names))
-            return await open_daemon({"backends": [entry], "rules": rules, **policy}), faults
+            return await open_daemon({"backends": [entry], "rules": rules, **policy}), server
 
         yield opener
 

@@ -104,7 +104,7 @@ BROKEN = {
 async def test_a_broken_answer_ends_with_one_error_and_no_done(
     fault: str, scripted: Scripted
 ) -> None:
-    daemon, backend = await scripted(fault, "ok", backend=QUICK, server=APART)
+    daemon, backend = await scripted(fault, "ok", backend=QUICK, faults=APART)
     events = await daemon.stream("Hello")
     assert not any(event.done for event in events)
     assert answer_text(5).startswith(stream_text(events[:-1]))
@@ -121,7 +121,7 @@ async def test_a_broken_answer_ends_with_one_error_and_no_done(
 
 
 async def test_an_error_event_of_the_upstream_is_passed_on(scripted: Scripted) -> None:
-    daemon, _ = await scripted("error-mid-stream", server=APART)
+    daemon, _ = await scripted("error-mid-stream", faults=APART)
     events = await daemon.stream("Hello")
     assert events[-1].json()["error"]["message"] == "the scripted model broke"
     assert events[-1].json()["error"]["code"] == 500

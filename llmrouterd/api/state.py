@@ -50,6 +50,8 @@ class State:
 
 STATE: web.AppKey[State] = web.AppKey("state", State)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+# The origin of a page that may read the response, "" for none.
+ORIGIN: web.RequestKey[str] = web.RequestKey("origin", str)
 
 
 def json_response(

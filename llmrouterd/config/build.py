@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -152,6 +153,7 @@ def _backends(filled: Data, found: _Found) -> tuple[BackendSpec, ...]:
             if item["start"] == "fallback":
                 report("start", "only a managed backend can be a fallback")
             _check_url(item["url"], report)
+        _check_headers(item, report)
         if not managed and wanted != "auto" and item["type"] != _PROVIDERS[wanted]:
             continue
         if managed or item["url"]:
@@ -177,6 +179,16 @@ def _check_url(url: str, report: partial[None]) -> None:
         report("url", "must not hold a user or password; use api_key or headers")
     elif parts.query or parts.fragment:
         report("url", "must end with its path: a query or fragment is not allowed")
+
+
+def _check_headers(item: Data, report: partial[None]) -> None:
+    for name, text in item["headers"].items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            report("headers", f"{name!r} is not a valid header name")
+        if not text.isprintable():
+            report("headers", f"the value of {name!r} holds a line break or control character")
+    if not item["api_key"].isprintable():
+        report("api_key", "holds a line break or control character")
 
 
 def _backend(item: Data, filled: Data) -> BackendSpec:
