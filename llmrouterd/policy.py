@@ -218,7 +218,9 @@ class Assumed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
     preset: str
+    discrimination: float
     difficulty: float
+    patience_seconds: float
     generalist: float
     assumed: Assumed
 

@@ -68,7 +68,10 @@ class Scorer:
         weights, load, signals = self._w, self._load, self._signals
         quality = self.quality(model)
         seconds = self.seconds(model)
-        terms = [("quality", weights.quality * 100.0 * quality), ("time", -weights.time * seconds)]
+        terms = [
+            ("quality", weights.quality * 100.0 * quality),
+            ("time", -weights.time * self._felt(seconds)),
+        ]
         if model.price is not None:
             cents = (
                 self._prompt_tokens(model) * model.price[0] + self._output * model.price[1]
@@ -102,7 +105,8 @@ class Scorer:
             share = self._policy.scoring.generalist
             mean = (1.0 - share) * special.mean + share * mean
             sd = special.sd
-        return _logistic(mean - self._w.risk * sd - self._shift)
+        ability = self._policy.scoring.discrimination * (mean - self._w.risk * sd)
+        return _logistic(ability - self._shift)
 
     def seconds(self, model: Model) -> float:
         """Seconds until the answer's end: queue, load, prefill and decode."""
@@ -119,6 +123,11 @@ class Scorer:
             load_seconds = 0.0 if model.id in self._load.resident else _load_seconds(model, assumed)
         waiting = self._load.busy.get(model.id, 0) // self._load.slots.get(model.id, 1)
         return waiting * answer + load_seconds + answer
+
+    def _felt(self, seconds: float) -> float:
+        """Seconds as a waiting person counts them: fully at first, then less and less."""
+        patience = self._policy.scoring.patience_seconds
+        return patience * math.log1p(seconds / patience)
 
     def _prompt_tokens(self, model: Model) -> int:
         return self._signals.prompt_tokens + tool_tokens_for(model, self._signals)

@@ -25,7 +25,16 @@ def _bearer(key: str) -> dict[str, str]:
 
 
 def _admin_gets() -> list[str]:
-    return [path for method, path, access, _ in ROUTES if access == "admin" and method == "GET"]
+    return [path for method, path in _routes("admin") if method == "GET"]
+
+
+def _routes(access: str) -> list[tuple[str, str]]:
+    """Method and path of the routes with this access, an id filled in."""
+    return [
+        (method, path.replace("{id}", "x").replace("{id:.+}", "ok"))
+        for method, path, needed, _ in ROUTES
+        if needed == access
+    ]
 
 
 async def _raw(daemon: Running, request: bytes) -> bytes:
@@ -56,10 +65,10 @@ async def test_every_route_is_classified(scripted: Scripted) -> None:
         else:
             assert (access, method) == ("open", "GET"), path
     daemon, _ = await scripted("ok")
-    router = daemon.state
-    assert router is not None
     served = {(method, path) for method, path, _, _ in ROUTES}
     assert len(served) == len(ROUTES)
+    for method, path in _routes("open") + _routes("admin"):
+        assert (await daemon.request(method, path, data=b"{}")).status != 405
 
 
 async def test_admin_without_a_key_is_for_this_machine(scripted: Scripted) -> None:
@@ -98,9 +107,7 @@ async def keyed(open_daemon: Opener) -> Any:
 
 
 async def test_admin_with_a_key(keyed: Running) -> None:
-    for method, path, access, _ in ROUTES:
-        if access != "admin":
-            continue
+    for method, path in _routes("admin"):
         for headers in ({}, _bearer("wrong"), _bearer("sk-family"), {"Authorization": ADMIN}):
             answer = await keyed.request(method, path, headers=headers, data=b"{}")
             assert (path, answer.status) == (path, 401)
@@ -114,9 +121,7 @@ async def test_admin_with_a_key(keyed: Running) -> None:
 
 
 async def test_clients_need_their_key(keyed: Running) -> None:
-    for method, path, access, _ in ROUTES:
-        if access != "client":
-            continue
+    for method, path in _routes("client"):
         for headers in ({}, _bearer("wrong"), _bearer(ADMIN), _bearer(""), {"X-Api-Key": "sk-lab"}):
             answer = await keyed.request(method, path, headers=headers, data=b"{}")
             assert (path, answer.status) == (path, 401)
@@ -140,8 +145,13 @@ async def test_a_missing_key_is_told_apart_from_a_wrong_one(keyed: Running) -> N
 async def test_the_body_is_not_read_before_the_key(keyed: Running) -> None:
     """Who has no key cannot make the daemon take in megabytes, or hold it with a slow body."""
     head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n"
-    answer = await asyncio.wait_for(_raw(keyed, head), 6)
-    assert answer.startswith(b"HTTP/1.1 401")
+    host, port = keyed.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head)
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_wrong_keys_are_limited(open_daemon: Opener) -> None:
@@ -173,7 +183,6 @@ REBINDING = (
     "localhost.evil.com",
     "a.local.evil.com",
     "evil.com.",
-    "127.0.0.1.",
 )
 FINE = (
     "localhost",
@@ -189,7 +198,7 @@ FINE = (
 )
 
 
-@pytest.mark.parametrize("host", REBINDING[:-1])
+@pytest.mark.parametrize("host", REBINDING)
 async def test_foreign_host_names_are_refused(host: str, scripted: Scripted) -> None:
     daemon, backend = await scripted("ok")
     for path in ("/v1/models", "/admin/models", "/health", "/nowhere"):

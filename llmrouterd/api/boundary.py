@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from llmrouterd.api.access import check_admin, check_host, check_origin
-from llmrouterd.api.state import REQUEST_ID, STATE, State, json_response
+from llmrouterd.api.state import ORIGIN, REQUEST_ID, STATE, State, json_response
 from llmrouterd.errors import BadRequest, InternalError, NotFound, RateLimited, RouterError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def guarded(endpoint: str, access: str, handler: Handler) -> Handler:
         try:
             server = state.current.snapshot.policy.server
             check_host(request, server, state.host_name)
-            origin = check_origin(request, server)
+            origin = request[ORIGIN] = check_origin(request, server)
             if access == ADMIN:
                 auth = state.current.snapshot.policy.auth
                 check_admin(request, auth, server, state.limiter)

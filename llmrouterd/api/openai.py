@@ -12,7 +12,7 @@ from aiohttp import web
 from llmrouterd.api.access import Client, identify_client
 from llmrouterd.api.body import read_body
 from llmrouterd.api.relay import Progress, StreamRelay, collect, relay_stream
-from llmrouterd.api.state import REQUEST_ID, STATE, State, json_response
+from llmrouterd.api.state import ORIGIN, REQUEST_ID, STATE, State, json_response
 from llmrouterd.chat import ChatRequest, parse_request
 from llmrouterd.classifier import classify
 from llmrouterd.classifier.words import human_turns
@@ -116,6 +116,8 @@ async def _answer(
         "x-router-rule": header_text(decision.rule),
         **limits,
     }
+    if request[ORIGIN]:  # a stream is under way before the boundary sees its response
+        headers["Access-Control-Allow-Origin"] = request[ORIGIN]
     try:
         if chat.kind == "embeddings":
             return await _embed(chat, decision, world, outcome, headers)

@@ -71,7 +71,9 @@ def build_policy(
         rules=build_rules(filled, found.report),
         scoring=Scoring(
             preset=scoring["preset"],
+            discrimination=scoring["discrimination"],
             difficulty=scoring["difficulty"],
+            patience_seconds=scoring["patience_seconds"],
             generalist=scoring["generalist"],
             assumed=Assumed(**scoring["assumed"]),
         ),

@@ -125,9 +125,19 @@ def chat(words: str | list[dict[str, Any]], **fields: Any) -> ChatRequest:
     return parse_request("chat", body, policy().validators)
 
 
-def read(words: str | list[dict[str, Any]], context: Mapping[str, str] | None = None) -> Signals:
-    """What the classifier reads from a chat under the default policy with the small lexicons."""
-    return classify(chat(words), policy(), RequestContext(**(context or {})))
+def read(
+    words: str | list[dict[str, Any]],
+    context: Mapping[str, str] | None = None,
+    policy: Policy | None = None,
+    **fields: Any,
+) -> Signals:
+    """What the classifier reads from a chat, under the default policy with the small lexicons
+    or another. `fields` are further fields of the request."""
+    return classify(chat(words, **fields), policy or _plain(), RequestContext(**(context or {})))
+
+
+def _plain() -> Policy:
+    return policy()
 
 
 @dataclass(slots=True)

@@ -1,0 +1,167 @@
+"""Every term of the score, and the seconds behind the time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrouterd.catalog import Model, Profile
+from llmrouterd.policy import Policy
+from llmrouterd.scorer import Candidate, Load, Scorer, sends_tools, tool_tokens_for
+from tests.support.policies import model, policy, signals
+
+F = frozenset
+MEASURED = Profile(
+    samples=2,
+    load_seconds=10.0,
+    ttft_seconds=0.5,
+    prefill_tokens_per_second=100.0,
+    decode_tokens_per_second=20.0,
+)
+
+
+def score(
+    item: Model, load: Load | None = None, rules: Policy | None = None, **said: Any
+) -> Candidate:
+    made = rules or policy()
+    rule = made.rules[-1]
+    weights = rule.weights[made.scoring.preset]
+    return Scorer(signals(**said), made, rule, weights, load or Load()).score(item)
+
+
+def terms(item: Model, **more: Any) -> dict[str, float]:
+    return dict(score(item, **more).terms)
+
+
+LOADED = Load(resident=F({"box/m"}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "load", "said", "expected"),
+    [
+        # 1000 / 100 prefill + 400 / 20 decode, and 10 s of loading where it is cold.
+        ({"profile": MEASURED}, LOADED, {"prompt_tokens": 1000}, 30.0),
+        ({"profile": MEASURED}, Load(), {"prompt_tokens": 1000}, 40.0),
+        ({"profile": MEASURED}, LOADED, {"prompt_tokens": 1000, "max_tokens": 100}, 15.0),
+        ({"profile": MEASURED}, LOADED, {"prompt_tokens": 1000, "max_tokens": 9999}, 30.0),
+        # Two in flight on one slot: wait for both; on two slots: for one round.
+        (
+            {"profile": MEASURED},
+            Load(resident=F({"box/m"}), busy={"box/m": 2}),
+            {"prompt_tokens": 1000},
+            90.0,
+        ),
+        (
+            {"profile": MEASURED},
+            Load(resident=F({"box/m"}), busy={"box/m": 2}, slots={"box/m": 2}),
+            {"prompt_tokens": 1000},
+            60.0,
+        ),
+        (
+            {"profile": MEASURED},
+            Load(resident=F({"box/m"}), busy={"box/m": 1}, slots={"box/m": 2}),
+            {"prompt_tokens": 1000},
+            30.0,
+        ),
+        # Not measured: assumed by size. 7B: 20 * 7 / 1500 + 400 * 7 / 60.
+        ({"size_b": 7.0}, LOADED, {"prompt_tokens": 20}, 20 * 7 / 1500 + 400 * 7 / 60),
+        ({"size_b": None}, LOADED, {"prompt_tokens": 20}, 20 * 7 / 1500 + 400 * 7 / 60),
+        (
+            {"size_b": 7.0, "size_bytes": 5_000_000_000},
+            Load(),
+            {"prompt_tokens": 20},
+            5 + 20 * 7 / 1500 + 400 * 7 / 60,
+        ),
+        # A remote model has nothing to load, and its time to first token holds the prefill.
+        ({"remote": True}, Load(), {"prompt_tokens": 10**5}, 1.0 + 400 / 60),
+        ({"remote": True, "profile": MEASURED}, Load(), {"prompt_tokens": 10**5}, 20.5),
+    ],
+)
+def test_seconds(fields: dict[str, Any], load: Load, said: Any, expected: float) -> None:
+    assert score(model("box/m", **fields), load, **said).seconds == pytest.approx(expected)
+
+
+def test_the_category_says_how_long_an_answer_is() -> None:
+    item = model("box/m", profile=MEASURED)
+    short, long = (
+        score(item, LOADED, category=name, prompt_tokens=0).seconds for name in ("chat", "coding")
+    )
+    lengths = [policy().categories[name].output_tokens for name in ("chat", "coding")]
+    assert [short, long] == pytest.approx([length / 20 for length in lengths])
+
+
+def test_terms_are_named_and_zero_ones_left_out() -> None:
+    assert set(terms(model("box/m"))) == {"quality", "time"}
+    rich = model("box/m", price=(10.0, 30.0), capabilities=F({"chat", "tools"}), pinned=True)
+    load = Load(resident=F({"box/m"}), sticky="box/m")
+    found = terms(rich, load=load, tool_tokens=50, prompt_tokens=950, tool_loop=True)
+    assert list(found) == ["quality", "time", "cost", "stickiness", "tools", "resident", "pinned"]
+    # 1000 tokens in and 400 out, in cents, times 5 points.
+    assert found["cost"] == pytest.approx(-5.0 * (1000 * 10 + 400 * 30) / 10_000)
+    assert found["stickiness"] == 15.0 + 200.0
+    assert (found["tools"], found["resident"], found["pinned"]) == (4.0, 1.0, 1.0)
+    assert terms(rich, load=load)["stickiness"] == 15.0
+
+
+def test_a_free_model_costs_nothing() -> None:
+    assert "cost" not in terms(model("box/m", price=(0.0, 0.0)))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "needs", "sent"),
+    [
+        (None, F(), True),
+        (F({"chat", "tools"}), F(), True),
+        (F({"chat"}), F(), False),
+        (F({"chat"}), F({"tools"}), True),
+    ],
+)
+def test_offered_tools_are_counted_only_where_they_are_sent(
+    capabilities: frozenset[str] | None, needs: frozenset[str], sent: bool
+) -> None:
+    item = model("box/m", capabilities=capabilities)
+    assert sends_tools(item, needs) is sent
+    assert tool_tokens_for(item, signals(tool_tokens=70, needs=needs)) == (70 if sent else 0)
+
+
+def test_quality_is_a_chance_and_falls_with_difficulty() -> None:
+    chances = [score(model("box/m"), complexity=step / 10).quality for step in range(11)]
+    assert chances == sorted(chances, reverse=True)
+    assert chances[0] - chances[-1] > 0.3
+    assert all(0 < chance < 1 for chance in chances)
+
+
+def test_the_category_counts_most_and_the_generalist_a_share() -> None:
+    item = model("box/m", quality={"coding": 0.9, "overall": 0.5})
+    general, coding, math = (
+        score(item, category=name, complexity=0.5).quality for name in ("general", "coding", "math")
+    )
+    assert general == pytest.approx(math)
+    assert coding > general + 0.15
+    pure = policy("scoring: {generalist: 0}")
+    assert score(item, rules=pure, category="coding").quality > coding
+
+
+def test_risk_takes_off_what_is_not_known() -> None:
+    careful = policy(
+        "rules: [{name: r, weights: {risk: 1}}]\n"
+        "backends: [{name: box, type: ollama, url: http://box}]\n"
+    )
+    known, unknown = model("box/a", quality={"overall": 0.6}), model("box/b", size_b=None)
+    drops = [score(m).quality - score(m, rules=careful).quality for m in (known, unknown)]
+    assert 0 < drops[0] < drops[1]
+
+
+@given(st.floats(0.05, 500), st.floats(0.05, 500), st.floats(0, 1))
+def test_a_larger_model_of_unknown_speed_is_better_and_slower(
+    a: float, b: float, complexity: float
+) -> None:
+    small, large = sorted((a, b))
+    first, second = (
+        score(model("box/m", size_b=size), complexity=complexity) for size in (small, large)
+    )
+    assert first.quality <= second.quality
+    assert first.seconds <= second.seconds + 1e-9
