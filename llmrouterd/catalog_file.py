@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from jsonschema import Draft202012Validator
 
 from llmrouterd.assemble import Knowledge, group_rows, with_evidence
 from llmrouterd.catalog import Catalog, Evidence, Finding, Model, Profile, build_catalog
@@ -18,6 +19,73 @@ from llmrouterd.scorer import Load
 if TYPE_CHECKING:
     from llmrouterd.evidence import Prior
     from llmrouterd.policy import Policy
+
+
+_NUMBER = {"type": ["number", "null"]}
+_COUNT = {"type": ["integer", "null"], "minimum": 0}
+_TEXT = {"type": ["string", "null"]}
+_TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
+_FLAG = {"type": "boolean"}
+_PROFILE_KINDS: dict[str, Any] = {"samples": {"type": "integer"}, "measured_at": {"type": "string"}}
+_ROW_KINDS: dict[str, Any] = {"value": {"type": "number"}, "low": _NUMBER, "high": _NUMBER}
+_MODEL_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("pinned", "enabled", "remote", "fallback", "resident"), _FLAG),
+    **dict.fromkeys(("aliases", "capabilities"), _TEXTS),
+    **dict.fromkeys(("context", "num_ctx", "size_bytes"), _COUNT),
+    "id": {"type": "string", "minLength": 1},
+    "size_b": {"type": ["number", "null"], "exclusiveMinimum": 0},
+    "price": {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+    "quality": {
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "number", "minimum": 0.01, "maximum": 0.99},
+    },
+    "evidence": {
+        "type": ["object", "null"],
+        "additionalProperties": {
+            "type": "object",
+            "required": ["mean", "sd"],
+            "properties": {"mean": {"type": "number"}, "sd": {"type": "number"}},
+        },
+    },
+}
+
+
+def _object(kind: type[Any], kinds: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    """A schema with the fields of a dataclass, and those of `kinds` besides them."""
+    names = {field.name for field in fields(kind)} | kinds.keys()
+    other = _NUMBER if kind is Profile else _TEXT
+    return {
+        "type": ["object", "null"] if kind is Profile else "object",
+        "required": required,
+        "additionalProperties": False,
+        "properties": {name: kinds.get(name, other) for name in sorted(names)},
+    }
+
+
+_MODEL_KINDS["profile"] = _object(Profile, _PROFILE_KINDS, [])
+_MAPPING = {"type": ["object", "null"]}
+_SCHEMA = {
+    "type": "object",
+    "required": ["models"],
+    "properties": {
+        "models": {"type": "array", "items": _object(Model, _MODEL_KINDS, ["id"])},
+        "benchmarks": {
+            "type": ["array", "null"],
+            "items": _object(BenchmarkRow, _ROW_KINDS, ["model", "board", "value"]),
+        },
+        "load": {
+            "type": ["object", "null"],
+            "additionalProperties": False,
+            "properties": {
+                "resident": _TEXTS,
+                "busy": {**_MAPPING, "additionalProperties": {"type": "integer"}},
+                "cooling": {**_MAPPING, "additionalProperties": {"type": "string"}},
+                "slots": {**_MAPPING, "additionalProperties": {"type": "integer", "minimum": 1}},
+                "sticky": _TEXT,
+            },
+        },
+    },
+}
 
 
 class CatalogFileError(ValueError):
@@ -33,22 +101,15 @@ def read_catalog(path: str, policy: Policy, prior: Prior) -> tuple[Catalog, Load
         raise CatalogFileError(f"{path}: cannot be read: {error.strerror}") from None
     except orjson.JSONDecodeError as error:
         raise CatalogFileError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(data, dict) or not isinstance(data.get("models"), list):
-        raise CatalogFileError(f"{path}: must be an object with a list `models`")
-    rows = [
-        _build(BenchmarkRow, item, f"{path}: benchmarks[{at}]")
-        for at, item in enumerate(data.get("benchmarks") or ())
-    ]
+    for problem in Draft202012Validator(_SCHEMA).iter_errors(data):
+        raise CatalogFileError(f"{path}: {problem.json_path}: {problem.message[:300]}")
+    rows = [BenchmarkRow(**item) for item in data.get("benchmarks") or ()]
     knowledge = Knowledge(prior=prior, rows=group_rows(rows))
     models = []
     for at, item in enumerate(data["models"]):
-        where = f"{path}: models[{at}]"
-        if not isinstance(item, dict):
-            raise CatalogFileError(f"{where}: must be an object")
-        model = _model(item, where)
+        model = _model(item, f"{path}: $.models[{at}]")
         if not model.evidence:
-            quality = item.get("quality") or {}
-            model = with_evidence(model, policy, knowledge, quality)
+            model = with_evidence(model, policy, knowledge, item.get("quality") or {})
         models.append(model)
     live = data.get("load") or {}
     load = Load(
@@ -64,24 +125,17 @@ def read_catalog(path: str, policy: Policy, prior: Prior) -> tuple[Catalog, Load
 
 
 def _model(item: dict[str, Any], where: str) -> Model:
-    id_ = item.get("id")
-    if not isinstance(id_, str) or not id_:
-        raise CatalogFileError(f"{where}: id is missing")
-    backend, slash, name = id_.partition("/")
-    known = {field.name for field in fields(Model)} | {"quality", "resident"}
-    unknown = sorted(item.keys() - known)
-    if unknown:
-        raise CatalogFileError(f"{where}: unknown field {unknown[0]!r}")
+    backend, slash, name = item["id"].partition("/")
     capabilities = item.get("capabilities")
     price = item.get("price")
     given = {
         **{key: value for key, value in item.items() if key not in ("quality", "resident")},
-        "name": item.get("name") or (name if slash else id_),
+        "name": item.get("name") or (name if slash else item["id"]),
         "backend": item.get("backend") or (backend if slash else ""),
         "aliases": tuple(item.get("aliases") or ()),
         "capabilities": None if capabilities is None else frozenset(capabilities),
         "price": None if price is None else (float(price[0]), float(price[1])),
-        "profile": _build(Profile, item.get("profile") or {}, f"{where}.profile"),
+        "profile": Profile(**item.get("profile") or {}),
         "evidence": {
             category: _evidence(found, f"{where}.evidence.{category}")
             for category, found in (item.get("evidence") or {}).items()
@@ -93,13 +147,6 @@ def _model(item: dict[str, Any], where: str) -> Model:
 def _evidence(item: Any, where: str) -> Evidence:
     try:
         sources = tuple(Finding(**source) for source in item.get("sources") or ())
-        return Evidence(mean=float(item["mean"]), sd=float(item["sd"]), sources=sources)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CatalogFileError(f"{where}: {error}") from None
-
-
-def _build(kind: type[Any], item: Any, where: str) -> Any:
-    try:
-        return kind(**item)
     except TypeError as error:
         raise CatalogFileError(f"{where}: {error}") from None
+    return Evidence(mean=item["mean"], sd=item["sd"], sources=sources)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # tab, newline and carriage return, and DEL.
 _CONTROL = {code: None for code in (*range(32), 127) if code not in (9, 10, 13)}
 _CONTROL_ESCAPES = (b"\\u00", b"\\b", b"\\f", b"\x7f")
+_MANY_BRACKETS = 65_536
 _NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
@@ -115,8 +116,8 @@ def parse_json(body: bytes, limits: Limits) -> dict[str, Any]:
 def _depth_exceeds(body: bytes, most: int) -> bool:
     """Whether the nesting is deeper than `most`, in linear time and without recursion.
 
-    The brackets alone are folded from the inside; brackets inside of texts can keep that from
-    coming to an end, and then the body is walked exactly.
+    The brackets alone are folded from the inside. Brackets inside of texts can keep that from
+    coming to an end, and many that are deep make it slow; then the body is walked exactly.
     """
     brackets = body.translate(None, _NO_BRACKETS)
     if brackets.count(b"{") + brackets.count(b"[") <= most:
@@ -125,7 +126,8 @@ def _depth_exceeds(body: bytes, most: int) -> bool:
         folded = brackets.replace(b"{}", b"").replace(b"[]", b"")
         if not folded:
             return False
-        if len(folded) == len(brackets):
+        removed = len(brackets) - len(folded)
+        if not removed or (len(brackets) > _MANY_BRACKETS and removed * 8 < len(brackets)):
             break
         brackets = folded
     depth, inside, escaped = 0, False, False

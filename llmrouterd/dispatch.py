@@ -110,7 +110,7 @@ class Dispatcher:
         self._sessions: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self.busy: dict[str, int] = {}
         self.cooldowns = Cooldowns()
-        self.last_request = 0.0
+        self.last_request = time.monotonic()  # a start is no idle time
 
     @property
     def in_flight(self) -> int:

@@ -32,13 +32,7 @@ async def serve(policy: Policy, settings: Settings) -> int:
     notifier = Notifier.from_environment(settings.environ)
     async with AsyncExitStack() as stack:
         daemon = await open_daemon(policy, settings, log, stack)
-        runner = web.AppRunner(
-            daemon.app,
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=policy.server.limits.header_seconds,
-            shutdown_timeout=1.0,
-        )
+        runner = build_runner(daemon.app, policy)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         server = policy.server
@@ -53,7 +47,7 @@ async def serve(policy: Policy, settings: Settings) -> int:
         hello = asyncio.create_task(greet(daemon, settings), name="banner")
         settle_memory()
         log("daemon.started", {"host": server.host, "port": server.port, "policy": policy.digest})
-        notifier.ready()
+        notifier.ready(f"serving policy {policy.digest}")
         await stop.wait()
         notifier.stopping()
         hello.cancel()
@@ -71,6 +65,19 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def build_runner(app: web.Application, policy: Policy) -> web.AppRunner:
+    """What speaks HTTP for the application: a handler is cancelled when its client leaves, and
+    compressed bodies are not unpacked, for they are refused."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=policy.server.limits.header_seconds,
+        shutdown_timeout=1.0,
+        auto_decompress=False,
+    )
 
 
 def _cannot_listen(error: OSError, policy: Policy, settings: Settings) -> str:

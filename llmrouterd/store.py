@@ -120,14 +120,19 @@ class Store:
             self._wake.clear()
             self._hurry.clear()
             stopping = self._stopping
-            while rows := [self._rows.popleft() for _ in range(min(_BATCH, len(self._rows)))]:
-                self._write_rows(rows)
+            self._write_queued()
             while self._jobs:
                 self._answer(*self._jobs.popleft())
+                if self._jobs:
+                    self._write_queued()
             if stopping:
                 break
         if self._database is not None:
             self._database.conn.close()
+
+    def _write_queued(self) -> None:
+        while rows := [self._rows.popleft() for _ in range(min(_BATCH, len(self._rows)))]:
+            self._write_rows(rows)
 
     def _write_rows(self, rows: list[dict[str, Any]]) -> None:
         try:

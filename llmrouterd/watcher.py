@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SETTLE = 0.05
 _SETTLE_EMPTY = 0.5
-_LOOK_AGAIN_MS = 5000
+_LOOK_AGAIN_MS = 2000
 NEEDS_RESTART = (("server", "host"), ("server", "port"), ("storage", "database"))
 
 

@@ -172,7 +172,7 @@ def test_images_and_messages_cost_tokens() -> None:
 @pytest.mark.parametrize("kind", ["completions", "embeddings"])
 def test_the_other_endpoints(kind: str) -> None:
     field = "prompt" if kind == "completions" else "input"
-    for value in ("python", ["python", "x"], [1, 2, 3], [[1], [2]]):
+    for value in ("python", ["python", "x"], [1, 2, 3]):
         body = orjson.dumps({field: value})
         made = classify(parse_request(kind, body, policy().validators), policy(), RequestContext())
         assert isinstance(made, Signals)

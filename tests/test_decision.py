@@ -131,11 +131,17 @@ def test_weights_of_a_rule_lie_over_the_preset() -> None:
 
 
 def test_presets_by_client_then_rule_then_policy() -> None:
-    models = catalog(MIDDLE, SMALL)
-    assert ids(made(rule("preset: speed"), models))[0] == "box/small"
-    assert ids(made(rule("preset: quality"), models))[0] == "box/middle"
+    speed = {"samples": 1, "prefill_tokens_per_second": 1000.0, "load_seconds": 1.0}
+    quick = Profile(**speed, decode_tokens_per_second=100.0)
+    slow = Profile(**speed, decode_tokens_per_second=10.0)
+    models = catalog(
+        model("box/good", profile=slow, quality={"overall": 0.75}),
+        model("box/quick", profile=quick, quality={"overall": 0.55}),
+    )
+    assert ids(made(rule("preset: speed"), models))[0] == "box/quick"
+    assert ids(made(rule("preset: quality"), models))[0] == "box/good"
     by_client = made(rule("preset: speed"), models, preset="quality")
-    assert (by_client.preset, ids(by_client)[0]) == ("quality", "box/middle")
+    assert (by_client.preset, ids(by_client)[0]) == ("quality", "box/good")
     by_name = made(rule("preset: speed"), models, ask=Ask("quality", None))
     assert by_name.preset == "quality"
     assert made(policy(BOX + "scoring: {preset: speed}"), models).preset == "speed"

@@ -163,7 +163,7 @@ async def test_our_key_being_refused_is_not_the_clients_fault(
         ("hang-before-headers", 504, "upstream_timeout"),
         ("garbage-http", 502, "upstream_invalid_response"),
         ("wrong-content-type", 502, "upstream_invalid_response"),
-        ("drop-before-headers", 502, "upstream_interrupted"),
+        ("drop-before-headers", 502, "upstream_invalid_response"),
         ("drop-mid-stream", 502, "upstream_interrupted"),
         ("hang-mid-stream", 504, "upstream_timeout"),
     ],

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from llmrouterd import watcher
 from llmrouterd.app import read_prior
 from llmrouterd.assemble import Knowledge
 from llmrouterd.backends.base import Hooks
@@ -263,7 +264,18 @@ async def test_a_file_that_is_gone_keeps_the_policy(watched: Watched) -> None:
     await watched.becomes("second")
 
 
-async def test_a_folder_that_goes_and_comes_back(watched: Watched) -> None:
+async def test_a_folder_that_goes_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "_LOOK_AGAIN_MS", 200)
+    file = tmp_path / "etc" / "router.yaml"
+    file.parent.mkdir()
+    file.write_text(text("first"))
+    async with watching(file, tmp_path / "state") as watched:
+        await _comes_and_goes(watched)
+
+
+async def _comes_and_goes(watched: Watched) -> None:
     folder = watched.file.parent
     shutil.move(folder, folder.with_name("moved"))
     await watched.until(lambda: watched.count("config.rejected") == 1)

@@ -36,6 +36,16 @@ def terms(item: Model, **more: Any) -> dict[str, float]:
     return dict(score(item, **more).terms)
 
 
+ASSUMED = policy().scoring.assumed
+
+
+def unmeasured(size_b: float) -> float:
+    """Seconds for 20 prompt tokens and 400 of answer, at the assumed speeds of that size."""
+    prefill = ASSUMED.prefill_tokens_per_second / size_b
+    decode = ASSUMED.decode_tokens_per_second / size_b
+    return 20 / prefill + 400 / decode
+
+
 LOADED = Load(resident=F({"box/m"}))
 
 
@@ -66,17 +76,22 @@ LOADED = Load(resident=F({"box/m"}))
             {"prompt_tokens": 1000},
             30.0,
         ),
-        # Not measured: assumed by size. 7B: 20 * 7 / 1500 + 400 * 7 / 60.
-        ({"size_b": 7.0}, LOADED, {"prompt_tokens": 20}, 20 * 7 / 1500 + 400 * 7 / 60),
-        ({"size_b": None}, LOADED, {"prompt_tokens": 20}, 20 * 7 / 1500 + 400 * 7 / 60),
+        # Not measured: assumed by size.
+        ({"size_b": 14.0}, LOADED, {"prompt_tokens": 20}, unmeasured(14.0)),
+        ({"size_b": None}, LOADED, {"prompt_tokens": 20}, unmeasured(ASSUMED.size_b)),
         (
             {"size_b": 7.0, "size_bytes": 5_000_000_000},
             Load(),
             {"prompt_tokens": 20},
-            5 + 20 * 7 / 1500 + 400 * 7 / 60,
+            5 / ASSUMED.load_gigabytes_per_second + unmeasured(7.0),
         ),
         # A remote model has nothing to load, and its time to first token holds the prefill.
-        ({"remote": True}, Load(), {"prompt_tokens": 10**5}, 1.0 + 400 / 60),
+        (
+            {"remote": True},
+            Load(),
+            {"prompt_tokens": 10**5},
+            ASSUMED.remote_seconds + 400 / ASSUMED.remote_tokens_per_second,
+        ),
         ({"remote": True, "profile": MEASURED}, Load(), {"prompt_tokens": 10**5}, 20.5),
     ],
 )

@@ -247,3 +247,19 @@ async def test_many_streams_at_once_do_not_mix(scripted: Scripted) -> None:
         *(daemon.stream("Hello", model=f"s/ok-{size}") for size in sizes)
     )
     assert [stream_text(events) for events in answers] == [answer_text(size) for size in sizes]
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+async def test_an_answer_may_take_only_so_long(stream: bool, scripted: Scripted) -> None:
+    daemon, backend = await scripted(
+        "endless", faults={"delay": 0.01}, backend={"timeouts": {"total": 0.2}}
+    )
+    if stream:
+        error = (await daemon.stream("Hello"))[-1].json()["error"]
+    else:
+        answer = await daemon.chat("Hello")
+        assert answer.status == 504
+        error = answer.error
+    assert error["code"] == "upstream_timeout"
+    assert "more than 0.2 s" in error["message"]
+    await backend.wait_closed_by_client(timeout=1.0)

@@ -26,6 +26,7 @@ _CORS = {
     "Access-Control-Allow-Headers": "Authorization, Content-Type",
     "Access-Control-Max-Age": "600",
 }
+
 OPEN, CLIENT, ADMIN = "open", "client", "admin"
 
 
@@ -59,8 +60,10 @@ def guarded(endpoint: str, access: str, handler: Handler) -> Handler:
                 InternalError(f"A fault of the router; see its log for {request[REQUEST_ID]}."),
                 request[REQUEST_ID],
             )
-        if origin and not response.prepared:
-            response.headers["Access-Control-Allow-Origin"] = origin
+        if not response.prepared:
+            response.headers["Server"] = SERVER
+            if origin:
+                response.headers["Access-Control-Allow-Origin"] = origin
         _count(state, endpoint, response.status, time.perf_counter() - started)
         return response
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from llmrouterd.aggregate import ChatAggregate, CompletionAggregate
+from llmrouterd.api.state import SERVER
 from llmrouterd.dispatch import interrupted
 from llmrouterd.errors import UpstreamError
 from llmrouterd.signature import StreamSigner, sign_message
@@ -22,6 +23,7 @@ _STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
+    "Server": SERVER,
 }
 
 

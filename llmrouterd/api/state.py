@@ -48,6 +48,7 @@ class State:
     draining: bool = False
 
 
+SERVER = "llmrouterd"  # the Server header, and not the versions of what it is made of
 STATE: web.AppKey[State] = web.AppKey("state", State)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 # The origin of a page that may read the response, "" for none.

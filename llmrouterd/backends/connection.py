@@ -251,7 +251,7 @@ class ConnectionPool:
                 if not response.reused or response.started:
                     raise
                 continue
-            except BaseException:
+            except BaseException:  # boundary: however it ends, also cancelled, and raised again
                 response.close()
                 raise
             return response

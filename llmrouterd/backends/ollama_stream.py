@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +26,7 @@ class OllamaStreamError(Exception):
         self.message = message
 
 
-class _Stream:
+class _Stream(ABC):
     """What the streams of both endpoints share; a subclass turns one line into deltas."""
 
     __slots__ = ("_created", "_id", "_model", "_usage", "finished")
@@ -66,11 +67,13 @@ class _Stream:
                 chunks[-1]["timings"] = measured
         return chunks
 
+    @abstractmethod
     def _choices(self, line: Mapping[str, Any]) -> list[dict[str, Any]]:
-        raise NotImplementedError
+        """The choices that a line adds to, without the end."""
 
+    @abstractmethod
     def _finish(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        raise NotImplementedError
+        """The choice that ends the answer."""
 
     def _chunk(self, choices: list[dict[str, Any]], extra: Mapping[str, Any]) -> dict[str, Any]:
         return {

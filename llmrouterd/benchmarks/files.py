@@ -15,6 +15,13 @@ def parse_csv(text: str) -> tuple[BenchmarkRow, ...]:
     """Rows of a CSV with the columns model, board, value and, as far as known, category, low,
     high, date. A category is added to the board's name. Raises ValueError with the line."""
     reader = csv.DictReader(io.StringIO(text))
+    try:
+        return _rows(reader)
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from None
+
+
+def _rows(reader: csv.DictReader[str]) -> tuple[BenchmarkRow, ...]:
     missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise ValueError(f"line 1: the columns {', '.join(missing)} are missing")

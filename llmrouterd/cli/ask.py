@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import sys
@@ -88,18 +89,19 @@ def _ask(options: argparse.Namespace, path: str, body: str | None = None) -> Any
         host = "127.0.0.1" if server.host in ("0.0.0.0", "::") else server.host
         url = f"http://{host}:{server.port}"
     key = options.key or settings.environ.get("ROUTER_ADMIN_API_KEY", "")
-    request = urllib.request.Request(
-        url.rstrip("/") + path,
-        data=None if body is None else body.encode(),
-        headers={"Content-Type": "application/json"}
-        | ({"Authorization": f"Bearer {key}"} if key else {}),
-    )
+    if "://" not in url:
+        url = f"http://{url}"
+    headers = {"Content-Type": "application/json"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    content = None if body is None else body.encode()
     try:
+        request = urllib.request.Request(url.rstrip("/") + path, data=content, headers=headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         print(f"{url}: {error.status}: {_message(error.read())}", file=sys.stderr)
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         print(f"{url}: no daemon answers there ({reason}); start it with serve", file=sys.stderr)
     except ValueError:

@@ -35,6 +35,8 @@ def classify_command(options: argparse.Namespace) -> int:
         return EXIT_FAILED
 
     def work(item: dict[str, Any]) -> dict[str, Any]:
+        if item.get("messages") is None and item.get("prompt") is None:
+            raise ValueError("a prompt or messages are needed")
         messages = item.get("messages") or [{"role": "user", "content": item.get("prompt")}]
         chat = parse_request("chat", orjson.dumps({"messages": messages}), policy.validators)
         signals = classify(chat, policy, RequestContext(task=str(item.get("task") or "")))
@@ -55,8 +57,11 @@ def explain_offline(text: str, policy: str | None, catalog: str) -> dict[str, An
     if made is None:
         return None
     try:
-        described = made(orjson.loads(text))
-    except (orjson.JSONDecodeError, RouterError) as error:
+        request = orjson.loads(text)
+        if not isinstance(request, dict):
+            raise ValueError("the request must be a JSON object")
+        described = made(request)
+    except (ValueError, RouterError) as error:
         print(error, file=sys.stderr)
         return None
     return {**described, "words": in_words(described)}

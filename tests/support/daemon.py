@@ -24,6 +24,7 @@ from llmrouterd.app import open_daemon
 from llmrouterd.config import load_policy
 from llmrouterd.log import Log
 from llmrouterd.policy import Logging, Policy
+from llmrouterd.server import build_runner
 from llmrouterd.settings import Settings
 
 from .clients import Event, read_sse
@@ -189,13 +190,7 @@ async def open_running(policy: Mapping[str, Any], folder: Path) -> AsyncIterator
     events = Events()
     async with AsyncExitStack() as stack:
         daemon = await open_daemon(read, settings, events, stack)
-        runner = web.AppRunner(
-            daemon.app,
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=read.server.limits.header_seconds,
-            shutdown_timeout=1.0,
-        )
+        runner = build_runner(daemon.app, read)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -1,0 +1,131 @@
+"""Figures from CSV files, and what happens when a file changes or breaks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrouterd.app import read_prior
+from llmrouterd.assemble import Knowledge
+from llmrouterd.backends.base import Hooks
+from llmrouterd.backends.pool import BackendPool
+from llmrouterd.benchmarks.files import parse_csv
+from llmrouterd.benchmarks.worker import BenchmarkWorker
+from llmrouterd.discovery import Discovery
+from llmrouterd.evidence import BenchmarkRow
+from llmrouterd.residency import Residency
+from llmrouterd.snapshot import Current
+from llmrouterd.store import Store
+from tests.support.policies import policy
+
+HEAD = "model,board,category,value,low,high,date\n"
+
+
+def test_a_whole_file() -> None:
+    rows = parse_csv(
+        HEAD
+        + "qwen3-8b,lmarena,coding,1320,1310,1330,2026-01-01\n"
+        + '"a,b", mmlu ,,71.5,,,\n'
+        + "a,x,,1,,,\n"
+        + "a,x,,2,,,\n"
+    )
+    assert rows == (
+        BenchmarkRow(
+            model="qwen3-8b",
+            board="lmarena/coding",
+            value=1320.0,
+            low=1310.0,
+            high=1330.0,
+            date="2026-01-01",
+        ),
+        BenchmarkRow(model="a,b", board="mmlu", value=71.5),
+        BenchmarkRow(model="a", board="x", value=2.0),
+    )
+
+
+def test_only_three_columns_are_needed() -> None:
+    assert parse_csv("value,model,board\n1,m,b\n") == (
+        BenchmarkRow(model="m", board="b", value=1.0),
+    )
+    assert parse_csv(HEAD) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: the columns model, board, value are missing"),
+        ("model,value\n", "line 1: the columns board are missing"),
+        (HEAD + ",b,,1,,,\n", "line 2: a model and a board are needed"),
+        (HEAD + "m,b,,,,,\n", "line 2: value is empty"),
+        (HEAD + "m,b,,1,,,\nm,b,,many,,,\n", "line 3: value 'many' is not a number"),
+        (HEAD + "m,b,,nan,,,\n", "line 2: value must be finite"),
+        (HEAD + "m,b,,1,inf,,\n", "line 2: low must be finite"),
+        (HEAD + "m\n", "line 2: a model and a board are needed"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_csv(text)
+    assert str(caught.value) == message
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_rows_or_a_value_error(text: str) -> None:
+    try:
+        rows = parse_csv("model,board,value\n" + text)
+    except ValueError:
+        rows = ()
+    assert all(row.model and row.board and math.isfinite(row.value) for row in rows)
+
+
+async def test_a_changed_file_is_read_and_a_broken_one_keeps_its_figures(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    file.write_text(HEAD + "m,lmarena,,1300,,,\n")
+    text = f"backends: []\nbenchmarks: {{files: [{file}]}}\n"
+    current = Current(policy(text))
+    events: list[tuple[str, dict[str, Any]]] = []
+    pool = BackendPool(Hooks())
+    log = lambda event, fields: events.append((event, fields))  # noqa: E731
+    discovery = Discovery(current, pool, Residency(), Knowledge(prior=read_prior()), log)
+    kept = Store(tmp_path / "x.db", most=10, encode=str, on_error=print)
+    worker = BenchmarkWorker(current, discovery, kept, log)
+    await worker.sync()
+    assert discovery.knowledge.rows["m"][0].value == 1300
+    await worker.sync()
+    assert [event for event, _ in events].count("benchmarks.read") == 1
+    file.write_text(HEAD + "m,lmarena,,no number,,,\n")
+    await worker.sync()
+    assert worker.sources[str(file)]["status"] == "stale"
+    assert worker.sources[str(file)]["detail"] == "line 2: value 'no number' is not a number"
+    assert discovery.knowledge.rows["m"][0].value == 1300
+    file.write_bytes(b"\xff\xfe\x00")
+    await worker.sync()
+    assert worker.sources[str(file)]["status"] == "stale"
+    file.write_text(HEAD + "m,lmarena,,1400,,,\nn,lmarena,,1200,,,\n")
+    await worker.sync()
+    assert worker.sources[str(file)]["status"] == "ok"
+    assert set(discovery.knowledge.rows) == {"m", "n"}
+    # A restarted daemon has the figures before it has read any file.
+    rows = [dict(row) for row in _rows(kept)]
+    other = BenchmarkWorker(current, discovery, kept, log)
+    other.restore(rows, [])
+    discovery.knowledge = Knowledge(prior=read_prior())
+    other.publish()
+    assert {row.value for found in discovery.knowledge.rows.values() for row in found} == {
+        1400,
+        1200,
+    }
+    current.swap(policy=policy("backends: []\n"))
+    await worker.sync()
+    assert not discovery.knowledge.rows
+    kept.close()
+    await pool.close()
+
+
+def _rows(kept: Store) -> list[dict[str, Any]]:
+    return kept.run(lambda database: list(database["benchmarks"].rows)).result(10)
