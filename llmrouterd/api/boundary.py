@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from llmrouterd.api.access import check_admin, check_host, check_origin
-from llmrouterd.api.state import ORIGIN, REQUEST_ID, STATE, State, json_response
+from llmrouterd.api.state import ORIGIN, REQUEST_ID, SERVER, STATE, State, json_response
 from llmrouterd.errors import BadRequest, InternalError, NotFound, RateLimited, RouterError
 
 if TYPE_CHECKING:
