@@ -13,12 +13,16 @@ import jsonschema_rs
 import orjson
 
 from llmrouterd.errors import BadRequest
-from llmrouterd.request_schema import chat_schema, completion_schema, embedding_schema
+from llmrouterd.request_schema import (
+    Limits,
+    chat_schema,
+    completion_schema,
+    embedding_schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from llmrouterd.policy import Limits
 
 # Characters that no text needs and terminals, logs and prompts can be attacked with: C0 but
 # tab, newline and carriage return, and DEL.

@@ -78,14 +78,17 @@ class Answer:
         if self._first is not None:
             frames, self._first = self._first, None
             return frames
-        timeouts = self.spec.timeouts
-        timeout = timeouts.idle or None
-        if timeouts.total:
-            left = self.started + timeouts.total - time.monotonic()
-            if left <= 0:
-                raise UpstreamTimeout(f"{self.spec.name} took more than {timeouts.total:g} s.")
-            timeout = min(left, timeout or left)
-        return await self._stream.next(timeout)
+        idle, total = self.spec.timeouts.idle or None, self.spec.timeouts.total
+        if not total:
+            return await self._stream.next(idle)
+        left = self.started + total - time.monotonic()
+        try:
+            if left > 0:
+                return await self._stream.next(min(left, idle or left))
+        except UpstreamTimeout:
+            if idle and idle <= left:
+                raise
+        raise UpstreamTimeout(f"{self.spec.name} took more than {total:g} s.")
 
     def close(self, error: UpstreamError | None = None) -> None:
         """Let go of the backend; `error` is what the answer failed with, if it did."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.chat import Validators
     from llmrouterd.classifier.lexicon import LexiconSet
+    from llmrouterd.request_schema import Limits
 
 GENERAL = "general"
 PRESETS = ("quality", "balanced", "speed")
@@ -251,18 +252,6 @@ class Complexity:
     depth: float
     simple: float
     categories: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    body_bytes: int
-    body_seconds: float
-    header_seconds: float
-    messages: int
-    text_characters: int
-    depth: int
-    tools: int
-    in_flight: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

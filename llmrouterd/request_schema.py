@@ -6,12 +6,24 @@ Bounds on numbers keep infinities and absurd sizes away from it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from llmrouterd.policy import Limits
+from dataclasses import dataclass
+from typing import Any
 
 _MOST = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a request may be; sizes in bytes or characters, times in seconds."""
+
+    body_bytes: int
+    body_seconds: float
+    header_seconds: float
+    messages: int
+    text_characters: int
+    depth: int
+    tools: int
+    in_flight: int
 
 
 def _maybe(schema: dict[str, Any]) -> dict[str, Any]:

@@ -91,8 +91,9 @@ class Scorer:
         for globs, points in self._rule.prefer:
             if globs.match(model.id):
                 terms.append((f"prefer {globs.texts[0]}", points))
-        total = sum(points for _, points in terms)
-        return Candidate(model.id, total, quality, seconds, tuple(t for t in terms if t[1]))
+        kept = tuple([term for term in terms if term[1]])
+        total = sum([points for _, points in kept])
+        return Candidate(model.id, total, quality, seconds, kept)
 
     def quality(self, model: Model) -> float:
         """Chance of a good answer: ability in the category against the prompt's difficulty."""

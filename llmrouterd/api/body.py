@@ -10,7 +10,7 @@ from llmrouterd.errors import BadRequest, BodyTooLarge, RequestTimeout, Unsuppor
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from llmrouterd.policy import Limits
+    from llmrouterd.request_schema import Limits
 
 
 async def read_body(request: web.Request, limits: Limits) -> bytes:

@@ -103,4 +103,4 @@ def complexity(words: str, category: str, weights: Complexity) -> float:
 
 
 def _count(tokens: list[str], text: str, known: frozenset[str], phrases: tuple[str, ...]) -> int:
-    return sum(token in known for token in tokens) + sum(text.count(phrase) for phrase in phrases)
+    return sum(map(known.__contains__, tokens)) + sum(map(text.count, phrases))

@@ -309,10 +309,9 @@ def probabilities(
     normalised without the abstain option. A category that ``prior`` leaves out has a prior of 1; a
     prior must be above 0.
     """
-    logits = {
-        category: (math.log(prior.get(category, 1.0)) + total) / temperature
-        for category, total in evidence.totals
-    }
+    logits = {category: total / temperature for category, total in evidence.totals}
+    for category in prior.keys() & logits.keys():
+        logits[category] += math.log(prior[category]) / temperature
     abstain = abstain_logit / temperature
     top = max((abstain, *logits.values()))
     powers = {category: math.exp(logit - top) for category, logit in logits.items()}

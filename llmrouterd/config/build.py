@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from llmrouterd.chat import Validators
 from llmrouterd.config.access import build_auth
 from llmrouterd.config.rules import build_rules, check_model
+from llmrouterd.evidence import OVERALL
 from llmrouterd.policy import (
     Assumed,
     BackendSpec,
@@ -20,7 +21,6 @@ from llmrouterd.policy import (
     Complexity,
     Failover,
     Globs,
-    Limits,
     Logging,
     ManagedModel,
     ModelOverride,
@@ -35,6 +35,7 @@ from llmrouterd.policy import (
     Tasks,
     Timeouts,
 )
+from llmrouterd.request_schema import Limits
 from llmrouterd.signature import render
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def build_policy(
     found = _Found(source)
     backends = _backends(filled, found)
     _check_server(filled["server"], found)
+    _check_categories(filled, found)
     for at, file in (("server", "embedding_model"), ("tasks", "model")):
         check_model(filled[at][file], (at, file), filled, found.report)
     server = filled["server"]
@@ -101,6 +103,10 @@ class _Found:
 
     def report(self, path: Path, message: str) -> None:
         self.problems.append(self._source.problem(path, message))
+
+    def is_written(self, path: Path) -> bool:
+        """Whether the file itself has this key; otherwise it is a default."""
+        return path in self._source.keys
 
 
 def _tuples(item: Data) -> Data:
@@ -222,6 +228,27 @@ def _is_local(url: str) -> bool:
     except ValueError:
         return host == "localhost" or "." not in host or host.endswith((".local", ".lan", ".home"))
     return address.is_private or address.is_loopback
+
+
+def _check_categories(filled: Data, found: _Found) -> None:
+    """Report weights for categories that do not exist. Defaults are let be: they name all the
+    packaged categories, of which a policy may have fewer."""
+    known = sorted(filled["categories"])
+    places: list[tuple[Path, list[str]]] = [
+        (("classification", "prior"), known),
+        (("complexity", "categories"), known),
+    ]
+    places += [
+        (("models", at, "quality"), [*known, OVERALL]) for at in range(len(filled["models"]))
+    ]
+    for place, allowed in places:
+        named: Any = filled
+        for part in place:
+            named = named[part]
+        for name in named or ():
+            if name not in allowed and found.is_written((*place, name)):
+                message = f"unknown category {name!r}; there are: {', '.join(allowed)}"
+                found.report((*place, name), message)
 
 
 def _check_server(server: Data, found: _Found) -> None:

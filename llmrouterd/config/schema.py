@@ -161,6 +161,8 @@ def _in_words(error: ValidationError, path: Path) -> Iterator[tuple[bool, Path, 
         yield False, path, f"{shown} is not allowed; use one of {', '.join(map(str, wanted))}"
     elif rule == "minimum":
         yield False, path, f"{shown} is too small; at least {wanted}"
+    elif rule == "exclusiveMinimum":
+        yield False, path, f"{shown} is too small; must be above {wanted}"
     elif rule == "maximum":
         yield False, path, f"{shown} is too large; at most {wanted}"
     elif rule == "minLength":
