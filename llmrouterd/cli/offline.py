@@ -12,6 +12,7 @@ from llmrouterd.app import read_prior
 from llmrouterd.catalog_file import CatalogFileError, read_catalog
 from llmrouterd.chat import parse_request
 from llmrouterd.classifier import classify
+from llmrouterd.classifier.words import human_turns
 from llmrouterd.config import load_policy
 from llmrouterd.decision import decide, resolve
 from llmrouterd.errors import ConfigError, RouterError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from llmrouterd.policy import Policy
 
 EXIT_FAILED = 1
+_MOST_HITS = 10
 
 
 def classify_command(options: argparse.Namespace) -> int:
@@ -40,7 +42,10 @@ def classify_command(options: argparse.Namespace) -> int:
         messages = item.get("messages") or [{"role": "user", "content": item.get("prompt")}]
         chat = parse_request("chat", orjson.dumps({"messages": messages}), policy.validators)
         signals = classify(chat, policy, RequestContext(task=str(item.get("task") or "")))
-        return describe_signals(signals)
+        words = next(iter(human_turns(chat.messages, 1)), "")
+        hits = policy.lexicons.match(words).hits[:_MOST_HITS]
+        shown = [{"category": h.category, "entry": h.entry, "weight": h.weight} for h in hits]
+        return {**describe_signals(signals), "hits": shown}
 
     return _each_line(work)
 
