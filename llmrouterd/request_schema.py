@@ -132,6 +132,7 @@ def completion_schema(limits: Limits) -> dict[str, Any]:
                     text,
                     {"type": "array", "items": text, "minItems": 1, "maxItems": limits.messages},
                     tokens,
+                    {"type": "array", "items": tokens, "minItems": 1, "maxItems": 4096},
                 ]
             },
         },
