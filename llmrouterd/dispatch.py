@@ -204,7 +204,8 @@ class Dispatcher:
     ) -> tuple[Model, dict[str, Any]]:
         """Embeddings from the first candidate that makes them."""
         last: UpstreamError | None = None
-        for model, spec in self._candidates(decision, snapshot):
+        candidates = self._candidates(decision, snapshot)
+        for model, spec in candidates[: snapshot.policy.failover.attempts]:
             try:
                 return model, await self._embed(chat, model, spec, snapshot.policy)
             except UpstreamError as error:

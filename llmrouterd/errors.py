@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 class RouterError(Exception):
     """An error that a client sees, in OpenAI's envelope.
 
-    `param` names the request field at fault, as a path; `retry_after` is in seconds.
+    `param` names the request field at fault, as a path; `retry_after` is in seconds; `headers`
+    are more headers for the response.
     """
 
     status: ClassVar[int] = 500
@@ -56,6 +57,7 @@ class RouterError(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.headers: dict[str, str] = {}
 
     @property
     def http_status(self) -> int:
@@ -124,7 +126,7 @@ class RequestTimeout(RouterError):
 
 
 class RateLimited(RouterError):
-    """`headers` are the x-ratelimit-* figures of the limit that was hit."""
+    """Its `headers` are the x-ratelimit-* figures of the limit that was hit."""
 
     status = 429
     type = "rate_limit_error"
@@ -133,7 +135,7 @@ class RateLimited(RouterError):
 
     def __init__(self, message: str, *, retry_after: float, headers: Mapping[str, str]) -> None:
         super().__init__(message, retry_after=retry_after)
-        self.headers = dict(headers)
+        self.headers |= headers
 
 
 class NoCapableModel(RouterError):

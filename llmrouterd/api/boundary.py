@@ -13,7 +13,7 @@ from aiohttp import web
 
 from llmrouterd.api.access import check_admin, check_host, check_origin
 from llmrouterd.api.state import ORIGIN, REQUEST_ID, SERVER, STATE, State, json_response
-from llmrouterd.errors import BadRequest, InternalError, NotFound, RateLimited, RouterError
+from llmrouterd.errors import BadRequest, InternalError, NotFound, RouterError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -87,14 +87,13 @@ def error_response(error: RouterError, id_: str) -> web.Response:
         "x-request-id": id_,
         "x-should-retry": "true" if error.should_retry else "false",
         "x-router-error-side": error.side,
+        **error.headers,
     }
     status = error.http_status
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     elif status in (429, 503):
         headers["retry-after"] = "5"
-    if isinstance(error, RateLimited):
-        headers |= error.headers
     if status == 401:
         headers["www-authenticate"] = "Bearer"
     return json_response(error.envelope(), status, headers)

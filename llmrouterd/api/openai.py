@@ -124,6 +124,7 @@ async def _answer(
         return await _send(request, chat, decision, world, (outcome, headers))
     except RouterError as error:
         outcome.status = error.code or error.type
+        error.headers["x-router-decision"] = outcome.id
         raise
     except (asyncio.CancelledError, ConnectionError):
         outcome.status = "client_gone"

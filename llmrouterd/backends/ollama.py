@@ -27,11 +27,13 @@ from llmrouterd.backends.ollama_wire import (
     embed_response,
     generate_request,
 )
-from llmrouterd.backends.stream import stream_error
+from llmrouterd.backends.stream import FrameStream, stream_error
 from llmrouterd.errors import BadRequest, UpstreamError, UpstreamInterrupted, UpstreamInvalid
 from llmrouterd.sse import DONE, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmrouterd.backends.base import Call, Stream
     from llmrouterd.backends.connection import Response
     from llmrouterd.policy import BackendSpec
@@ -148,43 +150,32 @@ def _facts(tag: TaggedModel, shown: ShownModel, loaded: bool) -> ModelFacts:
     )
 
 
-class OllamaStream:
+class OllamaStream(FrameStream):
     """Native NDJSON lines as OpenAI frames."""
 
     def __init__(self, client: HttpClient, response: Response, call: Call) -> None:
-        self._client = client
-        self._response: Response | None = response
+        super().__init__(client, response)
         self._rest = b""
-        self._ended = False
         kind = ChatStream if call.kind == "chat" else CompletionStream
         prefix = "chatcmpl-" if call.kind == "chat" else "cmpl-"
         self._translated = kind(
             completion_id=prefix + uuid.uuid4().hex, created=int(time.time()), model=call.model
         )
 
-    async def next(self, timeout: float | None) -> list[Frame] | None:
-        """See `backends.base.Stream`."""
-        while not self._ended:
-            if self._response is None:
-                break
-            block = await self._client.read_block(self._response, timeout)
-            lines = (self._rest + block).split(b"\n")
-            self._rest = lines.pop() if block else b""
-            self._ended = not block
-            if len(self._rest) > _MAX_LINE:
-                raise UpstreamInvalid(f"{self._client.name} sent a line of over {_MAX_LINE} bytes.")
-            frames = [frame for line in lines if line.strip() for frame in self._frames(line)]
-            if self._ended and not self._translated.finished:
-                raise UpstreamInterrupted(f"{self._client.name} broke the answer off.")
-            if frames:
-                return frames
-        return None
+    @property
+    def _said_all(self) -> bool:
+        return self._translated.finished
 
-    def close(self) -> None:
-        """See `backends.base.Stream`."""
-        response, self._response = self._response, None
-        if response is not None:
-            self._client.release(response, ending=self._translated.finished)
+    def _cut(self, block: bytes) -> Iterator[Frame]:
+        lines = (self._rest + block).split(b"\n")
+        self._rest = lines.pop() if block else b""
+        if len(self._rest) > _MAX_LINE:
+            raise UpstreamInvalid(f"{self._client.name} sent a line of over {_MAX_LINE} bytes.")
+        for line in lines:
+            if line.strip():
+                yield from self._frames(line)
+        if not block and not self._translated.finished:
+            raise UpstreamInterrupted(f"{self._client.name} broke the answer off.")
 
     def _frames(self, line: bytes) -> list[Frame]:
         try:

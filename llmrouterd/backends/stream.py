@@ -1,7 +1,8 @@
-"""Server-sent events of an OpenAI-compatible upstream as frames, its bytes untouched."""
+"""Streaming answers over HTTP as frames; those of OpenAI-compatible upstreams untouched."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,6 +12,8 @@ from llmrouterd.errors import UpstreamError, UpstreamInvalid, UpstreamStatus
 from llmrouterd.sse import DONE, FrameTooLong, SSEFramer, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmrouterd.backends.connection import Response
     from llmrouterd.backends.http import HttpClient
     from llmrouterd.sse import Event
@@ -18,37 +21,68 @@ if TYPE_CHECKING:
 _STREAM_TYPES = ("text/event-stream", "application/octet-stream", "application/x-ndjson")
 
 
-class SSEStream:
-    """A streaming answer over HTTP. Lets go of the connection at its end, or when closed."""
-
-    __slots__ = ("_client", "_done", "_ended", "_framer", "_response")
+class FrameStream(ABC):
+    """A streaming answer over HTTP, read block by block. What came before a failure in the same
+    block is given out first, so that no token is lost to the chance of how bytes arrive."""
 
     def __init__(self, client: HttpClient, response: Response) -> None:
         self._client = client
         self._response: Response | None = response
-        self._framer = SSEFramer()
-        self._ended = self._done = False
+        self._failure: UpstreamError | None = None
+        self._ended = False
+
+    @abstractmethod
+    def _cut(self, block: bytes) -> Iterator[Frame]:
+        """The frames that a block completes; b"" is the end. Raises UpstreamError."""
+
+    @property
+    @abstractmethod
+    def _said_all(self) -> bool:
+        """Whether the answer's last frame has come."""
 
     async def next(self, timeout: float | None) -> list[Frame] | None:
         """See `backends.base.Stream`."""
-        while not self._ended:
-            if self._response is None:
-                break
+        while not self._ended and self._response is not None:
+            if self._failure is not None:
+                raise self._failure
             block = await self._client.read_block(self._response, timeout)
-            try:
-                events = self._framer.feed(block) if block else self._framer.close()
-            except FrameTooLong as error:
-                raise UpstreamInvalid(f"{self._client.name}: {error}") from error
             self._ended = not block
-            if events:
-                return [self._frame(event) for event in events]
+            frames: list[Frame] = []
+            try:
+                frames.extend(self._cut(block))
+            except UpstreamError as error:
+                if not frames:
+                    raise
+                self._failure, self._ended = error, False
+            if frames:
+                return frames
         return None
 
     def close(self) -> None:
         """See `backends.base.Stream`."""
         response, self._response = self._response, None
         if response is not None:
-            self._client.release(response, ending=self._done)
+            self._client.release(response, ending=self._said_all)
+
+
+class SSEStream(FrameStream):
+    """Server-sent events of an OpenAI-compatible upstream, untouched."""
+
+    def __init__(self, client: HttpClient, response: Response) -> None:
+        super().__init__(client, response)
+        self._framer = SSEFramer()
+        self._done = False
+
+    @property
+    def _said_all(self) -> bool:
+        return self._done
+
+    def _cut(self, block: bytes) -> Iterator[Frame]:
+        try:
+            events = self._framer.feed(block) if block else self._framer.close()
+        except FrameTooLong as error:
+            raise UpstreamInvalid(f"{self._client.name}: {error}") from error
+        return map(self._frame, events)
 
     def _frame(self, event: Event) -> Frame:
         data = event.data

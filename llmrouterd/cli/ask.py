@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import argparse
 
 EXIT_FAILED = 1
+# The daemon is on this machine or network: a proxy of the environment is not for it.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def explain_command(options: argparse.Namespace) -> int:
@@ -97,7 +99,7 @@ def _ask(options: argparse.Namespace, path: str, body: str | None = None) -> Any
     content = None if body is None else body.encode()
     try:
         request = urllib.request.Request(url.rstrip("/") + path, data=content, headers=headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with DIRECT.open(request, timeout=30) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         print(f"{url}: {error.status}: {_message(error.read())}", file=sys.stderr)

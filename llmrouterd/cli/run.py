@@ -7,12 +7,12 @@ import os
 import socket
 import sys
 import urllib.error
-import urllib.request
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import uvloop
 
+from llmrouterd.cli.ask import DIRECT
 from llmrouterd.config import load_policy
 from llmrouterd.errors import ConfigError
 from llmrouterd.problems import Problem
@@ -84,7 +84,7 @@ def _port_problems(policy: Policy, file: str) -> tuple[Problem, ...]:
 def _is_ours(host: str, port: int) -> bool:
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/health"
     try:
-        with urllib.request.urlopen(address, timeout=2) as answer:
+        with DIRECT.open(address, timeout=2) as answer:
             return bool(json.load(answer).get("name") == "llmrouterd")
     except (urllib.error.URLError, OSError, ValueError, AttributeError):
         return False
