@@ -50,6 +50,25 @@ async def test_bytes_are_relayed_untouched(style: str, scripted: Scripted) -> No
     assert await _raw(daemon, **USAGE) == await _direct(backend, style, **USAGE)
 
 
+async def test_tokens_that_arrive_together_with_an_error_are_not_lost(scripted: Scripted) -> None:
+    daemon, _ = await scripted("error-mid-stream-3")  # without pauses: all in one read
+    events = [event async for event in _events(await _raw(daemon))]
+    assert sum(bool(_delta(event).get("content")) for event in events) == 3
+    assert events[-1]["error"]["message"]
+
+
+async def _events(raw: bytes) -> Any:
+    for block in raw.split(b"\n\n"):
+        if block.startswith(b"data: {"):
+            yield json.loads(block[6:])
+
+
+def _delta(event: dict[str, Any]) -> dict[str, Any]:
+    choices = event.get("choices") or [{}]
+    delta: dict[str, Any] = choices[0].get("delta") or {}
+    return delta
+
+
 async def test_bytes_of_several_choices_with_logprobs(scripted: Scripted) -> None:
     daemon, backend = await scripted("ok")
     fields = {"n": 3, "logprobs": True, **USAGE}
