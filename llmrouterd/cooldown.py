@@ -51,6 +51,13 @@ class Cooldowns:
         if state is not None and state.times and now >= state.until:
             state.probing_until = now + probe_seconds
 
+    def ended(self, *keys: str) -> None:
+        """A request on these keys ended; unless it tells more, the next one may be the probe."""
+        for key in keys:
+            state = self._states.get(key)
+            if state is not None:
+                state.probing_until = 0.0
+
     def succeeded(self, key: str) -> bool:
         """Forget the failures; True if it had been cooling."""
         state = self._states.pop(key, None)

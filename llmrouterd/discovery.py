@@ -64,12 +64,14 @@ class Discovery:
     def follow(self, policy: Policy) -> None:
         """Poll the backends of this policy: new and changed ones at once, others no longer."""
         wanted = {spec.name: spec for spec in policy.backends}
-        for name, health in list(self.backends.items()):
+        before = dict(self.backends)
+        for name, health in before.items():
             if wanted.get(name) != health.spec:
                 self._drop(name)
         for name, spec in wanted.items():
             if name not in self.backends:
                 health = self.backends[name] = Health(spec=spec, entry=self._pool.lease(spec))
+                self._carry_over(before.get(name), health)
                 if not spec.fallback:
                     health.entry.backend.want(True)
                 health.task = asyncio.create_task(
@@ -77,6 +79,15 @@ class Discovery:
                     name=f"discovery:{name}",
                 )
         self.rebuild()
+
+    def _carry_over(self, old: Health | None, new: Health) -> None:
+        """The same server with other settings serves on while it is asked anew."""
+        if old is None or (old.spec.type, old.spec.url) != (new.spec.type, new.spec.url):
+            return
+        if old.spec.models == new.spec.models:
+            new.status, new.error, new.facts = old.status, old.error, old.facts
+            new.failures = old.failures
+            self._report(new)
 
     def wake(self) -> None:
         """Poll every backend now."""
@@ -150,11 +161,7 @@ class Discovery:
         else:
             health.failures, health.error = 0, ""
             health.status, health.facts = "ok", facts
-            self._residency.report(
-                name,
-                {f"{name}/{fact.name}": fact.loaded for fact in facts},
-                {f"{name}/{fact.name}": fact.slots for fact in facts},
-            )
+            self._report(health)
         health.checked_at = time.time()
         if health.status != before:
             self._on_event(
@@ -163,6 +170,14 @@ class Discovery:
             )
         if self.backends.get(name) is health:
             self.rebuild()
+
+    def _report(self, health: Health) -> None:
+        name, facts = health.spec.name, health.facts
+        self._residency.report(
+            name,
+            {f"{name}/{fact.name}": fact.loaded for fact in facts},
+            {f"{name}/{fact.name}": fact.slots for fact in facts},
+        )
 
     def _tend_fallbacks(self) -> None:
         """Start fallback backends once all others were asked and serve nothing; stop them when
@@ -174,7 +189,8 @@ class Discovery:
             self._others_since = self._others_since or now
             if now - self._others_since > _FALLBACK_LINGER:
                 for health in spare:
-                    health.entry.backend.want(False)
+                    if not health.entry.running:  # an answer on it is not cut off
+                        health.entry.backend.want(False)
             return
         self._others_since = 0.0
         if all(health.status != "unknown" for health in others):

@@ -122,12 +122,10 @@ class Dispatcher:
     def load(self, snapshot: Snapshot, session: str) -> Load:
         """A frozen view of the live state for one decision."""
         cooling: dict[str, str] = {}
-        if self.cooldowns:
-            view = self.cooldowns.view(time.monotonic())
-            for model in snapshot.catalog.models if view else ():
-                reason = view.get(model.id) or view.get(model.backend)
-                if reason:
-                    cooling[model.id] = reason
+        view = self.cooldowns.view(time.monotonic())
+        for model in snapshot.catalog.models if view else ():
+            if reason := view.get(model.id) or view.get(model.backend):
+                cooling[model.id] = reason
         sticky = self._sessions.get(session)
         return Load(
             resident=self._residency.resident,
@@ -219,9 +217,11 @@ class Dispatcher:
     ) -> dict[str, Any]:
         entry = self._pool.lease(spec)
         failure: UpstreamError | None = None
-        answered = False
+        entered = answered = False
         self._enter(model, spec)
         try:
+            await _enter_queue(entry, spec)
+            entered = True
             async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):
                 answer = await entry.backend.embed(_call(chat, model, policy))
             answered = True
@@ -233,6 +233,8 @@ class Dispatcher:
             failure = error
             raise
         finally:
+            if entered:
+                entry.leave()
             self._leave(model, spec, policy, failure, answered)
             self._pool.release(entry)
 
@@ -250,13 +252,17 @@ class Dispatcher:
     async def _await_loading(self, request: _Request, model: Model, spec: BackendSpec) -> Answer:
         """Nobody else is left: ask again until the model is loaded or the time for it is over."""
         deadline = time.monotonic() + (spec.timeouts.load or float("inf"))
-        while True:
-            await asyncio.sleep(_LOADING_POLL)
-            try:
-                return await self._try(request, model, spec)
-            except UpstreamLoading:
-                if time.monotonic() >= deadline:
-                    raise
+        entry = self._pool.lease(spec)  # or a reload would close what is being waited for
+        try:
+            while True:
+                await asyncio.sleep(_LOADING_POLL)
+                try:
+                    return await self._try(request, model, spec)
+                except UpstreamLoading:
+                    if time.monotonic() >= deadline:
+                        raise
+        finally:
+            self._pool.release(entry)
 
     async def _try(self, request: _Request, model: Model, spec: BackendSpec) -> Answer:
         policy, decision = request.snapshot.policy, request.decision
@@ -312,10 +318,9 @@ class Dispatcher:
     def _enter(self, model: Model, spec: BackendSpec) -> None:
         now = self.last_request = time.monotonic()
         self.busy[model.id] = self.busy.get(model.id, 0) + 1
-        if self.cooldowns:
-            probe = spec.timeouts.first_token or 60.0
-            self.cooldowns.begin(model.id, now, probe)
-            self.cooldowns.begin(spec.name, now, probe)
+        probe = spec.timeouts.first_token or 60.0
+        self.cooldowns.begin(model.id, now, probe)
+        self.cooldowns.begin(spec.name, now, probe)
 
     def _leave(
         self,
@@ -331,14 +336,14 @@ class Dispatcher:
         else:
             self.busy.pop(model.id, None)
         self.last_request = now = time.monotonic()
+        self.cooldowns.ended(model.id, spec.name)
         if error is None and not answered:
             return  # the client left, or it was our own fault
         if error is None:
             self._residency.used(model.id)
-            if self.cooldowns and self.cooldowns.succeeded(model.id):
+            self.cooldowns.succeeded(spec.name)
+            if self.cooldowns.succeeded(model.id):
                 self._on_event("backend.recovered", {"model": model.id})
-            if self.cooldowns:
-                self.cooldowns.succeeded(spec.name)
             return
         if isinstance(error, UpstreamStatus) and error.upstream_status < 500:
             if error.upstream_status == 429 and error.retry_after:

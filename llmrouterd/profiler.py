@@ -17,6 +17,7 @@ from llmrouterd.errors import UpstreamError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmrouterd.backends.base import Stream
     from llmrouterd.backends.pool import BackendPool
     from llmrouterd.catalog import Model
     from llmrouterd.discovery import Discovery
@@ -176,8 +177,9 @@ class Profiler:
         pieces = 0
         usage: dict[str, Any] = {}
         timings: dict[str, Any] = {}
-        stream = await entry.backend.stream(call)
+        stream: Stream | None = None
         try:
+            stream = await entry.backend.stream(call)
             while (frames := await stream.next(None)) is not None:
                 for frame in frames:
                     chunk = frame.chunk or {}
@@ -188,7 +190,8 @@ class Profiler:
                         first = first or last
                         pieces += 1
         finally:
-            stream.close()
+            if stream is not None:
+                stream.close()
             self._pool.release(entry)
         if not first:
             raise UpstreamError(f"{model.id} generated nothing")

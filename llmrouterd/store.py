@@ -48,6 +48,7 @@ MIGRATIONS: tuple[str, ...] = (
 )
 T = TypeVar("T")
 _BATCH = 500
+_TOO_LARGE = 2**63
 _GATHER_SECONDS = 0.2
 
 
@@ -137,15 +138,28 @@ class Store:
     def _write_rows(self, rows: list[dict[str, Any]]) -> None:
         try:
             database = self._open()
+            encoded = [found for row in rows if (found := self._encoded(row)) is not None]
             with database.conn:
-                database.table("decisions").insert_all(
-                    ({**row, "record": self._encode(row["record"])} for row in rows),
-                    replace=True,
-                )
+                database.table("decisions").insert_all(encoded, replace=True)
             if self.state.error:
                 self.state.error = ""
         except (sqlite3.Error, OSError) as error:
             self._failed(error, len(rows))
+
+    def _encoded(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """A row as the table takes it; None, and counted, where its values have no such form."""
+        try:
+            encoded = {**row, "record": self._encode(row["record"])}
+            for value in encoded.values():
+                if isinstance(value, str):
+                    value.encode()  # a lone surrogate has no UTF-8
+                elif isinstance(value, int) and abs(value) >= _TOO_LARGE:
+                    raise ValueError(f"{value} is too large a number")
+        except (TypeError, ValueError) as error:
+            self.state.dropped += 1
+            self._on_error(f"{self.path}: a record cannot be written: {error}")
+            return None
+        return encoded
 
     def _answer(self, work: Callable[[Database], Any], future: Future[Any]) -> None:
         if not future.set_running_or_notify_cancel():
@@ -154,6 +168,9 @@ class Store:
             future.set_result(work(self._open()))
         except (sqlite3.Error, OSError) as error:
             self._failed(error, 0)
+            future.set_exception(error)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # The query is at fault, and must not end the writer.
             future.set_exception(error)
 
     def _failed(self, error: Exception, lost: int) -> None:
@@ -170,9 +187,13 @@ class Store:
             self._database.conn.close()
             self._database = None
         aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
-        self.path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        try:
+            self.path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            self._on_error(f"{self.path} is no usable database and cannot be moved: {error}")
+            return
         self._on_error(f"{self.path} was no usable database; it is now {aside}")
 
     def _open(self) -> Database:

@@ -25,6 +25,7 @@ ENCODING = "o200k_base"
 _PIECE = 4_000
 _EXACT = 40_000
 _CACHED_CHARACTERS = 4_000_000
+_ENTRY = 200  # what an entry weighs besides its text
 _FETCH_SECONDS = 60.0
 
 
@@ -73,10 +74,10 @@ class TokenCounter:
 
     def _remember(self, text: str, count: int) -> None:
         self._known[text] = count
-        self._characters += len(text)
+        self._characters += len(text) + _ENTRY
         while self._characters > _CACHED_CHARACTERS:
             oldest, _ = self._known.popitem(last=False)
-            self._characters -= len(oldest)
+            self._characters -= len(oldest) + _ENTRY
 
 
 def _load(loop: asyncio.AbstractEventLoop, future: asyncio.Future[tiktoken.Encoding]) -> None:

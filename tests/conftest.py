@@ -17,12 +17,33 @@ from tests.support import tokens
 from tests.support.daemon import Running, open_running, openai_backend, preferring
 from tests.support.faults import FaultServer
 from tests.support.llama import cache_directory, model_paths, real_llama
+from tests.support.openwebui import shared_directory
 
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
+# These replay recordings that are not part of the project; without them they are left out, aloud.
+NEED_RECORDINGS = (
+    "test_openwebui_replay.py",
+    "test_recorded_exchanges.py",
+    "test_request_validation.py",
+    "test_support_recordings.py",
+    "test_words.py",
+)
+collect_ignore = [] if shared_directory().is_dir() else list(NEED_RECORDINGS)
+
 Opener = Callable[..., Awaitable[Running]]
 Scripted = Callable[..., Awaitable[tuple[Running, FaultServer]]]
+
+
+def pytest_report_header() -> str:
+    """Say it where the recordings are missing."""
+    if not collect_ignore:
+        return f"recordings: {shared_directory()}"
+    return (
+        f"recordings: none at {shared_directory()} (set LLMROUTERD_SHARED); left out: "
+        + ", ".join(collect_ignore)
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,7 +35,8 @@ def client_address(request: web.Request, server: Server) -> str:
     if not server.trusted_proxies:
         return address
     networks = [ipaddress.ip_network(text, strict=False) for text in server.trusted_proxies]
-    hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",")]
+    lines = request.headers.getall("X-Forwarded-For", [])
+    hops = [hop.strip() for hop in ",".join(lines).split(",")]
     while hops and _within(address, networks):
         address = hops.pop() or address
     return address

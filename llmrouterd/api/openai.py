@@ -40,7 +40,12 @@ def context_of(request: web.Request, server: Server, client: str) -> RequestCont
     headers = request.headers
     session = next((v for name in server.session_headers if (v := headers.get(name))), "")
     task = next((v for name in server.task_headers if (v := headers.get(name))), "")
-    return RequestContext(client=client, session=session[:256], task=task[:64])
+    return RequestContext(client=client, session=_text(session[:256]), task=_text(task[:64]))
+
+
+def _text(header: str) -> str:
+    """A header's value as text that can be stored: bytes that are no UTF-8 become `?`."""
+    return header if header.isascii() else header.encode("utf-8", "replace").decode()
 
 
 def read_decision(

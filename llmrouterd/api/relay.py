@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -94,25 +95,42 @@ async def relay_stream(
     end, and is raised again for the journal by way of `failure`."""
     response = web.StreamResponse(headers={**_STREAM_HEADERS, **headers})
     await response.prepare(request)
+    patience = answer.spec.timeouts.idle
     try:
         while (frames := await answer.next()) is not None:
             data = relay.encode(frames)
             if data:
-                await response.write(data)
+                await _write(request, response, data, patience)
             if relay.progress.done:
                 break
         if not relay.progress.complete:
             raise interrupted(answer.spec)
     except UpstreamError as error:
         answer.close(error)
-        await response.write(encode(error.envelope()))
+        await _write(request, response, encode(error.envelope()), patience)
     else:
+        answer.close()
         tail = relay.end()
         if tail:
-            await response.write(tail)
-        answer.close()
+            await _write(request, response, tail, patience)
     await response.write_eof()
     return response
+
+
+async def _write(
+    request: web.Request, response: web.StreamResponse, data: bytes, patience: float
+) -> None:
+    """Write. A client that takes nothing for `patience` seconds (0: for ever) is as good as gone:
+    its connection is cut, which cancels the handler."""
+    transport = request.transport
+    if not patience or transport is None:
+        await response.write(data)
+        return
+    timer = asyncio.get_running_loop().call_later(patience, transport.abort)
+    try:
+        await response.write(data)
+    finally:
+        timer.cancel()
 
 
 async def collect(answer: Answer, kind: str, signature: str, progress: Progress) -> dict[str, Any]:

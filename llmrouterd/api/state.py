@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,12 @@ def json_response(
     data: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """A JSON response; values that JSON has no form for become texts."""
+    try:
+        body = orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # bytes of a request that are no text, such as an Origin, are quoted in it
+        body = json.dumps(data, default=str).encode()
     return web.Response(
-        body=orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS),
+        body=body,
         status=status,
         content_type="application/json",
         headers=headers,

@@ -185,7 +185,13 @@ class Response(asyncio.Protocol):
         self._error = message
         self.close()
 
+    def on_message_begin(self) -> None:
+        if self.complete:  # more than was asked for; the next request must not get it
+            raise ConnectionBroken("a second response")
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:
+            return  # trailers
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -295,7 +301,9 @@ class ConnectionPool:
                     Response, origin.host, origin.port, ssl=self._ssl
                 )
         except TimeoutError as error:
-            reason = f"no connection within {self._connect_seconds:g} s"
+            # The system has a limit of its own, also where there is none of ours.
+            limit = self._connect_seconds
+            reason = f"no connection within {limit:g} s" if limit else "the connection timed out"
             raise CannotConnect(f"{origin.host}:{origin.port}: {reason}") from error
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MAX_JSON = 64 * 1024 * 1024
 _MAX_ERROR = 256 * 1024
 _ERROR_SECONDS = 10.0
+_SHORTEST_SECRET = 8  # shorter texts are words that may well stand in an error
 
 
 class HttpClient:
@@ -46,6 +47,8 @@ class HttpClient:
         if spec.api_key:
             headers["authorization"] = f"Bearer {spec.api_key}"
         headers |= {name.lower(): str(text) for name, text in spec.headers}
+        secrets = (spec.api_key, *(text for _, text in spec.headers))
+        self._secrets = [str(text).encode() for text in secrets if len(text) >= _SHORTEST_SECRET]
         self._pool = ConnectionPool(
             spec.url, headers, kept=pooled, connect_seconds=spec.timeouts.connect or None
         )
@@ -146,6 +149,8 @@ class HttpClient:
                 text = await self._read_all(response, _MAX_ERROR)
         except (TimeoutError, UpstreamInvalid):
             text = b""
+        for secret in self._secrets:  # some repeat the key that they refuse
+            text = text.replace(secret, b"***")
         if status < 400:
             return UpstreamInvalid(f"{self.name} answered with status {status}; not followed.")
         return status_error(self.name, status, text, response.headers.get("retry-after"))

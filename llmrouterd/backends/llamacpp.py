@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Hooks, ModelFacts
 from llmrouterd.backends.http import HttpClient
-from llmrouterd.backends.openai import PATHS, entries, first_int, stream_body
+from llmrouterd.backends.openai import PATHS, entries, first_int, stream_body, texts
 from llmrouterd.backends.stream import open_stream
 from llmrouterd.errors import UpstreamStatus
 
@@ -88,7 +88,7 @@ def _single_facts(entry: dict[str, Any], props: dict[str, Any]) -> ModelFacts:
         capabilities.add("tools")
     return ModelFacts(
         name=entry["id"],
-        aliases=tuple(alias for alias in entry.get("aliases") or () if isinstance(alias, str)),
+        aliases=texts(entry.get("aliases")),
         digest=_digest(meta, props),
         capabilities=frozenset(capabilities),
         context=first_int(settings, "n_ctx") or first_int(meta, "n_ctx", "n_ctx_train"),
@@ -105,12 +105,12 @@ def _router_facts(entry: dict[str, Any]) -> ModelFacts:
     value = status.get("value") if isinstance(status, dict) else None
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
     assert isinstance(meta, dict)
-    modalities = (entry.get("architecture") or {}).get("input_modalities") or ()
+    modalities = _modalities(entry, "input_modalities")
     capabilities = {"embedding"} if _embeds(entry) else {"chat", "json"}
     capabilities |= {"vision"} if "image" in modalities else set()
     return ModelFacts(
         name=entry["id"],
-        aliases=tuple(alias for alias in entry.get("aliases") or () if isinstance(alias, str)),
+        aliases=texts(entry.get("aliases")),
         digest=_digest(meta, {}),
         # What its template can do is told by /props alone, which would load it.
         capabilities=frozenset(capabilities | {"tools"}),
@@ -122,9 +122,15 @@ def _router_facts(entry: dict[str, Any]) -> ModelFacts:
 
 
 def _embeds(entry: dict[str, Any]) -> bool:
-    args = (entry.get("status") or {}).get("args") if isinstance(entry.get("status"), dict) else ()
-    outputs = (entry.get("architecture") or {}).get("output_modalities") or ()
-    return "embedding" in outputs or "embeddings" in outputs or "--embedding" in (args or ())
+    status = entry.get("status")
+    args = texts(status.get("args")) if isinstance(status, dict) else ()
+    outputs = _modalities(entry, "output_modalities")
+    return "embedding" in outputs or "embeddings" in outputs or "--embedding" in args
+
+
+def _modalities(entry: dict[str, Any], key: str) -> tuple[str, ...]:
+    architecture = entry.get("architecture")
+    return texts(architecture.get(key)) if isinstance(architecture, dict) else ()
 
 
 def _billions(meta: dict[str, Any]) -> float | None:

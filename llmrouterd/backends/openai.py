@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Hooks, ModelFacts
@@ -80,14 +81,16 @@ def _facts(entry: dict[str, Any]) -> Iterator[ModelFacts]:
     capabilities: set[str] = set()
     if isinstance(architecture, dict) and isinstance(architecture.get("input_modalities"), list):
         capabilities |= {"chat"} | {
-            _MODALITIES[kind] for kind in architecture["input_modalities"] if kind in _MODALITIES
+            _MODALITIES[kind]
+            for kind in texts(architecture["input_modalities"])
+            if kind in _MODALITIES
         }
         if isinstance(parameters, list):
             capabilities |= {"tools"} if "tools" in parameters else set()
             capabilities |= {"json"} if "response_format" in parameters else set()
             capabilities |= {"thinking"} if "reasoning" in parameters else set()
-    elif isinstance(entry.get("capabilities"), list):
-        said = {text for text in entry["capabilities"] if isinstance(text, str)}
+    elif texts(entry.get("capabilities")):
+        said = set(texts(entry["capabilities"]))
         renamed = {"completion": "chat", "embeddings": "embedding", "function_calling": "tools"}
         capabilities |= {renamed.get(text, text) for text in said}
     yield ModelFacts(
@@ -96,6 +99,12 @@ def _facts(entry: dict[str, Any]) -> Iterator[ModelFacts]:
         context=context,
         price=_price(entry.get("pricing")),
     )
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """The texts of a list; none where it is no list."""
+    found = value if isinstance(value, list) else ()
+    return tuple(text for text in found if isinstance(text, str))
 
 
 def first_int(entry: dict[str, Any], *keys: str) -> int | None:
@@ -108,10 +117,12 @@ def first_int(entry: dict[str, Any], *keys: str) -> int | None:
 
 
 def _price(pricing: Any) -> tuple[float, float] | None:
-    """OpenRouter's dollars per token, as text -> dollars for a million."""
+    """OpenRouter's dollars per token, as text -> dollars for a million. None where it varies,
+    which is written as -1."""
     if not isinstance(pricing, dict):
         return None
     try:
-        return float(pricing["prompt"]) * 1e6, float(pricing["completion"]) * 1e6
+        price = float(pricing["prompt"]) * 1e6, float(pricing["completion"]) * 1e6
     except (KeyError, TypeError, ValueError):
         return None
+    return price if all(0 <= dollars < math.inf for dollars in price) else None

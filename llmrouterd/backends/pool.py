@@ -28,11 +28,11 @@ BACKENDS: Mapping[str, Callable[[BackendSpec, Hooks], Backend]] = {
 class Entry:
     """An open backend with its leases and its places (spec.concurrency), given out in turn."""
 
-    __slots__ = ("_free", "_waiters", "backend", "leases")
+    __slots__ = ("_free", "_waiters", "backend", "leases", "running")
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.leases = 0
+        self.leases = self.running = 0
         self._free = backend.spec.concurrency
         self._waiters: deque[asyncio.Future[None]] = deque()
 
@@ -42,8 +42,17 @@ class Entry:
 
     async def enter(self) -> None:
         """Take a place; waits for one where the backend's concurrency is limited."""
-        if not self.backend.spec.concurrency:
-            return
+        if self.backend.spec.concurrency:
+            await self._take_place()
+        self.running += 1
+
+    def leave(self) -> None:
+        """Give the place to the one who has waited longest."""
+        self.running -= 1
+        if self.backend.spec.concurrency:
+            self._free_place()
+
+    async def _take_place(self) -> None:
         if self._free > 0:
             self._free -= 1
             return
@@ -53,15 +62,12 @@ class Entry:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.leave()  # the place had just been handed to us
-            else:
+                self._free_place()  # the place had just been handed to us
+            elif waiter in self._waiters:  # not if a place was freed at the same moment
                 self._waiters.remove(waiter)
             raise
 
-    def leave(self) -> None:
-        """Give the place to the one who has waited longest."""
-        if not self.backend.spec.concurrency:
-            return
+    def _free_place(self) -> None:
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():

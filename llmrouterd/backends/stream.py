@@ -102,6 +102,7 @@ class SSEStream(FrameStream):
         error_object = chunk.get("error")
         if error_object:
             raise stream_error(self._client.name, error_object)
+        check_chunk(self._client.name, chunk)
         return Frame(event.raw, chunk)
 
 
@@ -142,7 +143,24 @@ async def open_stream(client: HttpClient, response: Response) -> SSEStream | Who
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices:
         raise UpstreamInvalid(f"{client.name} answered with JSON that has no choices.")
+    check_chunk(client.name, answer)
     return WholeAnswer(_as_chunk(answer))
+
+
+def check_chunk(name: str, chunk: dict[str, Any]) -> None:
+    """Raise UpstreamInvalid where a part that the relay reads is of another kind than OpenAI's."""
+    choices = chunk.get("choices")
+    if choices:
+        if not isinstance(choices, list):
+            raise UpstreamInvalid(f"{name} sent choices that are no list.")
+        for choice in choices:
+            if not isinstance(choice, dict) or not isinstance(choice.get("index", 0), int):
+                raise UpstreamInvalid(f"{name} sent a choice that is none.")
+            if not isinstance(choice.get("delta") or {}, dict):
+                raise UpstreamInvalid(f"{name} sent a delta that is no object.")
+    for part in ("usage", "timings"):
+        if not isinstance(chunk.get(part) or {}, dict):
+            raise UpstreamInvalid(f"{name} sent {part} that is no object.")
 
 
 def _as_chunk(answer: dict[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,8 @@ def _check_url(url: str, report: partial[None]) -> None:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # also of idna: an empty or an overlong part
         valid = False
     if not valid:
         report("url", "must be an http:// or https:// address, such as http://127.0.0.1:11434")
@@ -222,7 +223,10 @@ def _backend(item: Data, filled: Data) -> BackendSpec:
 
 def _is_local(url: str) -> bool:
     """Whether an address is on this machine or a private network."""
-    host = urlsplit(url).hostname or ""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False  # reported already
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
