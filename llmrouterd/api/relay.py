@@ -15,7 +15,7 @@ from llmrouterd.signature import StreamSigner, sign_message
 from llmrouterd.sse import DONE, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from llmrouterd.backends.base import Frame
     from llmrouterd.dispatch import Answer
@@ -88,23 +88,36 @@ class StreamRelay:
         return b"" if self.progress.done else DONE
 
 
+async def _until_complete(answer: Answer, progress: Progress) -> AsyncIterator[list[Frame]]:
+    """The answer's frames, which the caller reads into `progress`. Raises UpstreamError where it
+    breaks off; what goes wrong after every finish reason has come is no matter any more."""
+    while not progress.done:
+        try:
+            frames = await answer.next()
+        except UpstreamError:
+            if progress.complete:
+                return
+            raise
+        if frames is None:
+            break
+        yield frames
+    if not progress.complete:
+        raise interrupted(answer.spec)
+
+
 async def relay_stream(
     request: web.Request, answer: Answer, relay: StreamRelay, headers: Mapping[str, str]
 ) -> web.StreamResponse:
-    """Send the answer as it comes. A failure after the first byte becomes one error event, the
-    end, and is raised again for the journal by way of `failure`."""
+    """Send the answer as it comes. A failure after the first byte becomes one error event and
+    the end; the relay's progress says that the answer is not complete."""
     response = web.StreamResponse(headers={**_STREAM_HEADERS, **headers})
     await response.prepare(request)
     patience = answer.spec.timeouts.idle
     try:
-        while (frames := await answer.next()) is not None:
+        async for frames in _until_complete(answer, relay.progress):
             data = relay.encode(frames)
             if data:
                 await _write(request, response, data, patience)
-            if relay.progress.done:
-                break
-        if not relay.progress.complete:
-            raise interrupted(answer.spec)
     except UpstreamError as error:
         answer.close(error)
         await _write(request, response, encode(error.envelope()), patience)
@@ -137,16 +150,12 @@ async def collect(answer: Answer, kind: str, signature: str, progress: Progress)
     """The whole answer as one object, as a server that does not stream would have sent it."""
     aggregate = ChatAggregate() if kind == "chat" else CompletionAggregate()
     try:
-        while (frames := await answer.next()) is not None:
+        async for frames in _until_complete(answer, progress):
             for _, chunk, done in frames:
                 if chunk is not None:
                     progress.read(chunk)
                     aggregate.add(chunk)
                 progress.done = progress.done or done
-            if progress.done:
-                break
-        if not progress.complete:
-            raise interrupted(answer.spec)
     except UpstreamError as error:
         answer.close(error)
         raise

@@ -28,7 +28,12 @@ from llmrouterd.backends.ollama_wire import (
     generate_request,
 )
 from llmrouterd.backends.stream import FrameStream, stream_error
-from llmrouterd.errors import BadRequest, UpstreamError, UpstreamInterrupted, UpstreamInvalid
+from llmrouterd.errors import (
+    UpstreamError,
+    UpstreamInterrupted,
+    UpstreamInvalid,
+    UpstreamStatus,
+)
 from llmrouterd.sse import DONE, encode
 
 if TYPE_CHECKING:
@@ -79,7 +84,7 @@ class OllamaBackend:
         try:
             body = build(call.body, model=call.model, keep_alive=keep_alive, num_ctx=call.num_ctx)
         except Untranslatable as error:
-            raise BadRequest(str(error)) from error
+            raise _not_for_ollama(error) from error
         response = await self._client.post(path, body)
         return OllamaStream(self._client, response, call)
 
@@ -88,7 +93,7 @@ class OllamaBackend:
         try:
             body = embed_request(call.body, call.model, parse_keep_alive(call.keep_alive))
         except Untranslatable as error:
-            raise BadRequest(str(error)) from error
+            raise _not_for_ollama(error) from error
         answer = await self._client.post_json("/api/embed", body, timeout=None)
         try:
             return embed_response(
@@ -119,6 +124,14 @@ class OllamaBackend:
         except (UpstreamError, ValueError):
             # One broken model must not hide the others; /api/tags says enough to use it.
             return ShownModel()
+
+
+def _not_for_ollama(error: Untranslatable) -> UpstreamStatus:
+    """A request that Ollama's API has no words for; a backend of another type may have them."""
+    said = {"message": str(error), "type": "invalid_request_error", "param": error.field}
+    found = UpstreamStatus(str(error), upstream_status=400, body={"error": said})
+    found.retryable = True
+    return found
 
 
 def parse_keep_alive(text: str | None) -> int | str | None:
