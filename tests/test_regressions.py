@@ -464,3 +464,35 @@ async def test_a_fallback_is_not_stopped_under_an_answer(scripted: Scripted) -> 
     assert wanted == [False]
     del discovery.backends["spare"]
     assert health.status == "ok"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_break_after_the_finish_reason_is_no_failure(
+    stream: bool, open_daemon: Opener
+) -> None:
+    whole = json.dumps(
+        {"choices": [{"index": 0, "delta": {"content": "Done."}, "finish_reason": "stop"}]}
+    )
+    events = f"data: {whole}\n\n".encode()
+    models = response(json.dumps({"object": "list", "data": [{"id": "m"}]}).encode())
+
+    async def reply(reader: Any, writer: asyncio.StreamWriter, path: str) -> None:
+        if path.endswith("/models"):
+            writer.write(models)
+            return
+        # Announces more than it sends, and goes.
+        announced = response(events, "text/event-stream").replace(
+            f"content-length: {len(events)}".encode(), b"content-length: 100000"
+        )
+        writer.write(announced)
+        await writer.drain()
+        writer.close()
+
+    async with raw_server(reply) as url:
+        daemon = await open_daemon({"backends": [openai_backend("s", f"{url}/v1")]})
+        await daemon.wait_models("s/m")
+        answer = await daemon.chat("Hello", stream=stream)
+        assert answer.status == 200
+        assert b"Done." in answer.body
+        assert b'"error"' not in answer.body
+        assert not stream or answer.body.endswith(b"data: [DONE]\n\n")
