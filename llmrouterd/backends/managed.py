@@ -70,6 +70,7 @@ class _Server:
         self._hooks = hooks
         self._task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._dropping: asyncio.Task[None] | None = None
         self.client: LlamaCppBackend | None = None
         self.detail = ""
         self.process = self._new_process()
@@ -131,5 +132,5 @@ class _Server:
             self.client = LlamaCppBackend(replace(self._spec, url=self.process.url), Hooks())
         elif self.client is not None:
             # The old address is dead; requests on it fail and move on by themselves.
-            asyncio.get_running_loop().create_task(self._drop_client())
+            self._dropping = asyncio.create_task(self._drop_client(), name="managed:drop")
         self._hooks.changed()
