@@ -189,18 +189,31 @@ def _rank_for_task(
     return tuple(scorer.score(model) for model in sorted(fit, key=key))
 
 
+# Gates by which the policy names the models; the others tell what a model cannot do.
+_BY_NAME = frozenset({"disabled", "fallback", "use", "only", "exclude"})
+
+
 def _nobody(
     signals: Signals, catalog: Catalog, rejected: tuple[Rejection, ...]
 ) -> NoCapableModel | NoModelAvailable:
     if not catalog.models:
         return NoModelAvailable("No backend serves a model now; see GET /ready.", retry_after=5)
-    reasons = "; ".join(f"{r.model}: {r.reason}" for r in rejected[:6])
-    if len(rejected) > 6:
-        reasons += f"; and {len(rejected) - 6} more"
+    reasons = _reasons(rejected)
     if any(rejection.gate == "fallback" for rejection in rejected):
         return NoModelAvailable(f"No model can serve this now. {reasons}", retry_after=5)
     needs = ", ".join(sorted(signals.needs)) or "nothing special"
     return NoCapableModel(f"No model here can serve this request (it needs {needs}). {reasons}")
+
+
+def _reasons(rejected: tuple[Rejection, ...]) -> str:
+    """Each reason once, with its models; those that the policy gives by name come last."""
+    models: dict[str, list[str]] = {}
+    for rejection in sorted(rejected, key=lambda each: each.gate in _BY_NAME):
+        models.setdefault(rejection.reason, []).append(rejection.model)
+    return "; ".join(
+        f"{', '.join(ids[:4])}{f' and {len(ids) - 4} more' if len(ids) > 4 else ''}: {reason}"
+        for reason, ids in list(models.items())[:6]
+    )
 
 
 __all__ = [

@@ -267,7 +267,7 @@ class Dispatcher:
     async def _try(self, request: _Request, model: Model, spec: BackendSpec) -> Answer:
         policy, decision = request.snapshot.policy, request.decision
         entry = self._pool.lease(spec)
-        call = _call(request.chat, model, policy)
+        call = _call(request.chat, model, policy, decision.signals.task)
         stream: Stream | None = None
         entered = answered = False
         failure: UpstreamError | None = None
@@ -380,18 +380,18 @@ async def _first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
             raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")
 
 
-def _call(chat: ChatRequest, model: Model, policy: Policy) -> Call:
+def _call(chat: ChatRequest, model: Model, policy: Policy, task: str = "") -> Call:
     """What is sent: the client's body without our signatures, and without tools for a model that
-    cannot call them (some servers refuse them, and they fill its context)."""
+    cannot call them (some servers refuse them, and they fill its context). A background task
+    gets a limit where it has none: a small model may repeat itself until its context is full."""
     body = chat.raw
     if chat.kind == "chat":
-        messages = strip_history(body["messages"])
         needs = frozenset({"tools"}) if chat.tool_required else frozenset[str]()
-        dropping = bool(chat.tools_json) and not sends_tools(model, needs)
-        if messages is not body["messages"] or dropping:
-            body = {**body, "messages": messages}
-        if dropping:
-            body = {key: value for key, value in body.items() if key not in _TOOL_FIELDS}
+        dropped = () if not chat.tools_json or sends_tools(model, needs) else _TOOL_FIELDS
+        body = {key: value for key, value in body.items() if key not in dropped}
+        body["messages"] = strip_history(body["messages"], quoted=bool(task))
+        if task not in ("", "moa") and not (chat.max_tokens or model.remote):
+            body["max_tokens"] = policy.tasks.max_tokens
     return Call(chat.kind, model.name, body, model.num_ctx, model.keep_alive)
 
 

@@ -229,6 +229,7 @@ class Scoring:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tasks:
     detect: bool
+    max_tokens: int
     min_size_b: float
     model: str
 

@@ -18,6 +18,7 @@ PLACEHOLDERS = ("model", "backend", "category", "rule", "decision")
 
 # Before the mark, for a mark right after a closing fence would keep that fence open.
 _GAP = "\n\n"
+_QUOTED = re.compile(rf"{_GAP}{MARK}[^{MARK[0]}]*{MARK}")
 _SIGNED_ENDS = frozenset({"stop", "length"})
 _NEVER_SIGNED = ("tool_calls", "function_call", "refusal")
 _COPIED = ("id", "object", "created", "model")
@@ -41,21 +42,27 @@ def render(template: str, values: Mapping[str, str]) -> str:
         parts.append(values.get(name, "").replace(MARK[0], ""))
     if MARK[0] in template:
         raise ValueError("the signature's template holds the invisible separator U+2063")
-    return f"{_GAP}{MARK}{''.join(parts)}{MARK}"
+    text = "".join(parts).lstrip("\n")  # the gap is an empty line; more would show as a hole
+    return f"{_GAP}{MARK}{text}{MARK}"
 
 
-def strip_history(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def strip_history(messages: list[dict[str, Any]], *, quoted: bool = False) -> list[dict[str, Any]]:
     """The messages without the signatures at the ends of the assistant's texts.
 
-    Only what `render` makes is removed, from string content or the last text part. Where there
-    is none, the very list that was given comes back; it is never changed.
+    Only what `render` makes is removed, from string content or the last text part. `quoted`
+    removes it anywhere in the user's texts too: a client's background task tells the chat so far
+    in one of those. Where there is none, the very list that was given comes back; it is never
+    changed.
     """
     stripped: list[dict[str, Any]] | None = None
     for position, message in enumerate(messages):
-        if not isinstance(message, dict) or message.get("role") != "assistant":
+        if not isinstance(message, dict):
             continue
-        content = message.get("content")
-        bare = _strip_parts(content) if isinstance(content, list) else _strip(content)
+        content, bare = message.get("content"), None
+        if message.get("role") == "assistant":
+            bare = _strip_parts(content) if isinstance(content, list) else _strip(content)
+        elif quoted and isinstance(content, str) and MARK in content:
+            bare = _QUOTED.sub("", content)
         if bare is not None:
             if stripped is None:
                 stripped = list(messages)

@@ -234,7 +234,7 @@ def test_a_hard_gate_never_bends() -> None:
     with pytest.raises(NoCapableModel) as caught:
         made(needs=F({"vision"}))
     assert "it needs vision" in caught.value.message
-    assert "box/large: has no vision" in caught.value.message
+    assert "box/large, box/middle, box/small: has no vision" in caught.value.message
     assert caught.value.http_status == 400
 
 

@@ -32,6 +32,7 @@ ASSISTANT = {"role": "assistant"}
         ("{{literal}}", "{literal}"),
         ("plain", "plain"),
         ("two\n\nlines {model}", "two\n\nlines qwen3:14b"),
+        ("\n\n— {model}", "— qwen3:14b"),
     ],
 )
 def test_render(template: str, text: str) -> None:
@@ -138,6 +139,15 @@ def test_strip_history(message: dict[str, Any], stripped: Any) -> None:
         assert result is history
     else:
         assert result == [{**message, "content": stripped}, {"role": "user", "content": "next"}]
+
+
+def test_a_task_quotes_no_signature() -> None:
+    told = "### Task:\nUSER: hi\nASSISTANT: a{0}\nUSER: {1} is a mark\nASSISTANT: b{0}"
+    text, bare = told.format(SIGNATURE, MARK), told.format("", MARK)
+    history = [{"role": "user", "content": text}]
+    assert strip_history(history) is history
+    assert strip_history(history, quoted=True) == [{"role": "user", "content": bare}]
+    assert history[0]["content"] == text
 
 
 FENCES = [

@@ -45,7 +45,8 @@ def classify(
     turns = human_turns(messages)
     words = turns[0] if turns else ""
     task = detect_task(context.task, messages) if policy.tasks.detect else ""
-    category, by_category, abstain = _category(turns, policy)
+    spoken = [] if task else turns  # a task's template says nothing of what the human wants
+    category, by_category, abstain = _category(spoken, policy)
     tokens, exact = _tokens(messages, count)
     tool_tokens, tools_exact = (
         count(chat.tools_json.decode("utf-8", "replace")) if chat.tools_json else (0, True)
@@ -55,7 +56,7 @@ def classify(
         category=category,
         probabilities=by_category,
         abstain=abstain,
-        complexity=complexity(words, category, policy.complexity),
+        complexity=complexity(spoken[0] if spoken else "", category, policy.complexity),
         needs=_needs(chat),
         prompt_tokens=tokens,
         tool_tokens=tool_tokens,
