@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from llmrouterd.errors import ModelNotFound, NoCapableModel, NoModelAvailable
 from llmrouterd.gates import Gate, Rejection
-from llmrouterd.policy import GENERAL, PRESETS
+from llmrouterd.policy import PRESETS
 from llmrouterd.scorer import Candidate, Load, Scorer
 
 if TYPE_CHECKING:
@@ -214,16 +214,3 @@ def _reasons(rejected: tuple[Rejection, ...]) -> str:
         f"{', '.join(ids[:4])}{f' and {len(ids) - 4} more' if len(ids) > 4 else ''}: {reason}"
         for reason, ids in list(models.items())[:6]
     )
-
-
-__all__ = [
-    "GENERAL",
-    "Ask",
-    "Candidate",
-    "Decision",
-    "Load",
-    "decide",
-    "matches",
-    "rank",
-    "resolve",
-]

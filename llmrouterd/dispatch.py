@@ -59,7 +59,7 @@ class _Request:
 class Answer:
     """A running answer. Whoever holds it must call `close`, also after an error.
 
-    `started` and `first_at` are monotonic; `usage` and `timings` are the upstream's own.
+    `started` and `first_at` are monotonic seconds.
     """
 
     model: Model

@@ -10,7 +10,7 @@ import orjson
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, MutableMapping
+    from collections.abc import Iterable, MutableMapping
 
     from llmrouterd.policy import Logging
 
@@ -39,7 +39,6 @@ class Log:
     def __init__(self, settings: Logging, secrets: Iterable[str] = ()) -> None:
         self._secrets: tuple[str, ...] = ()
         self._level = 20
-        self._emit: Callable[..., Any] = lambda *_, **__: None
         self.configure(settings, secrets)
 
     def configure(self, settings: Logging, secrets: Iterable[str]) -> None:

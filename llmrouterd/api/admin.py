@@ -197,7 +197,7 @@ async def explain(request: web.Request) -> web.Response:
         raise BadRequest("kind must be chat, completions or embeddings.", param="kind")
     chat = parse_request(kind, body, snapshot.policy.validators)
     context = context_of(request, snapshot.policy.server, request.query.get("client", ""))
-    made, _ = read_decision(state, chat, snapshot, context)
+    made = read_decision(state, chat, snapshot, context)
     described = describe(made)
     return json_response({**described, "words": in_words(described)})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -16,7 +17,7 @@ from llmrouterd.api.state import ORIGIN, REQUEST_ID, STATE, State, json_response
 from llmrouterd.chat import ChatRequest, parse_request
 from llmrouterd.classifier import classify
 from llmrouterd.classifier.words import human_turns
-from llmrouterd.decision import Ask, Decision, decide, resolve
+from llmrouterd.decision import Decision, decide, resolve
 from llmrouterd.errors import (
     Draining,
     ModelNotFound,
@@ -29,6 +30,7 @@ from llmrouterd.signals import RequestContext
 from llmrouterd.signature import render
 
 if TYPE_CHECKING:
+    from llmrouterd.catalog import Model
     from llmrouterd.dispatch import Answer
     from llmrouterd.explanation import Attempt
     from llmrouterd.policy import Server
@@ -50,17 +52,14 @@ def _text(header: str) -> str:
 
 def read_decision(
     state: State, chat: ChatRequest, snapshot: Snapshot, context: RequestContext
-) -> tuple[Decision, Ask]:
+) -> Decision:
     """Classify and decide, on one snapshot."""
     ask = resolve(chat.model, snapshot.policy, snapshot.catalog)
     if ask.preset:
-        context = RequestContext(
-            client=context.client, preset=ask.preset, session=context.session, task=context.task
-        )
+        context = replace(context, preset=ask.preset)
     signals = classify(chat, snapshot.policy, context, state.tokens)
     load = state.dispatcher.load(snapshot, signals.session)
-    decision = decide(signals, snapshot.policy, snapshot.catalog, load, ask, snapshot.generation)
-    return decision, ask
+    return decide(signals, snapshot.policy, snapshot.catalog, load, ask, snapshot.generation)
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
@@ -110,7 +109,7 @@ async def _answer(
     state, snapshot, client = world
     started = time.monotonic()
     context = context_of(request, snapshot.policy.server, client.name)
-    decision, _ = read_decision(state, chat, snapshot, context)
+    decision = read_decision(state, chat, snapshot, context)
     outcome.id = f"dec_{random.getrandbits(80):020x}"
     if snapshot.policy.logging.prompts:
         outcome.words = next(iter(human_turns(chat.messages, 1)), "")[:2000]
@@ -182,8 +181,12 @@ def _tell(answer: Answer, outcome: Outcome, headers: dict[str, str]) -> None:
     outcome.model = answer.model
     outcome.ttft = answer.first_at - answer.started
     outcome.tools_dropped = answer.tools_dropped
-    headers["x-router-model"] = header_text(answer.model.name)
-    headers["x-router-backend"] = answer.model.backend
+    _name_model(answer.model, headers)
+
+
+def _name_model(model: Model, headers: dict[str, str]) -> None:
+    headers["x-router-model"] = header_text(model.name)
+    headers["x-router-backend"] = model.backend
 
 
 def _read_usage(progress: Progress, outcome: Outcome) -> None:
@@ -205,8 +208,7 @@ async def _embed(
     usage = result.get("usage")
     if isinstance(usage, dict):
         outcome.prompt_tokens = _count(usage.get("prompt_tokens"))
-    headers["x-router-model"] = header_text(model.name)
-    headers["x-router-backend"] = model.backend
+    _name_model(model, headers)
     return json_response(result, headers=headers)
 
 
