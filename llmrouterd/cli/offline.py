@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmrouterd.app import read_prior
 from llmrouterd.catalog_file import CatalogFileError, read_catalog
 from llmrouterd.chat import parse_request
 from llmrouterd.classifier import classify
@@ -47,13 +46,13 @@ def classify_command(options: argparse.Namespace) -> int:
         shown = [{"category": h.category, "entry": h.entry, "weight": h.weight} for h in hits]
         return {**describe_signals(signals), "hits": shown}
 
-    return _each_line(work)
+    return each_line(work)
 
 
 def decide_command(options: argparse.Namespace) -> int:
     """A chat request a line -> its Decision a line. A request may carry an `id`."""
     made = _decider(options.policy, options.catalog)
-    return EXIT_FAILED if made is None else _each_line(made)
+    return EXIT_FAILED if made is None else each_line(made)
 
 
 def explain_offline(text: str, policy: str | None, catalog: str) -> dict[str, Any] | None:
@@ -79,7 +78,7 @@ def _decider(
     if policy is None:
         return None
     try:
-        catalog, load = read_catalog(catalog_file, policy, read_prior())
+        catalog, load = read_catalog(catalog_file, policy)
     except CatalogFileError as error:
         print(error, file=sys.stderr)
         return None
@@ -102,19 +101,19 @@ def _policy(path: str | None) -> Policy | None:
         return None
 
 
-def _each_line(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
-    """Each input line's answer with its id; a line that fails gets an `error` and the exit
-    status 1, and the others are answered all the same."""
+def each_line(work: Callable[[dict[str, Any]], dict[str, Any]], label: str = "id") -> int:
+    """Each input line's answer with its `label`, else its number; a line that fails gets an
+    `error` and the exit status 1, and the others are answered all the same."""
     status = 0
     for number, line in enumerate(sys.stdin.buffer, start=1):
         if not line.strip():
             continue
-        answer: dict[str, Any] = {"id": number}
+        answer: dict[str, Any] = {label: number}
         try:
             item = orjson.loads(line)
             if not isinstance(item, dict):
                 raise ValueError("a line must be a JSON object")
-            answer["id"] = item.get("id", number)
+            answer[label] = item.get(label, number)
             answer |= work(item)
         except RouterError as error:
             answer |= error.envelope()
