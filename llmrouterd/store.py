@@ -1,4 +1,4 @@
-"""Every table, migration and query. One writer thread; the event loop never waits for the disk.
+"""One writer thread over the database; the event loop never waits for the disk.
 
 A full disk, a locked or a broken file costs records, never an answer: what could not be written
 is counted and said, and a file that is no database is moved aside.
@@ -15,37 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import orjson
 from sqlite_utils import Database
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from llmrouterd.tables import migrate
 
-MIGRATIONS: tuple[str, ...] = (
-    """
-    CREATE TABLE decisions (
-        id TEXT PRIMARY KEY, at REAL NOT NULL, mode TEXT NOT NULL, rule TEXT NOT NULL,
-        category TEXT NOT NULL, model TEXT, backend TEXT, outcome TEXT NOT NULL,
-        policy TEXT NOT NULL, ttft REAL, seconds REAL, prompt_tokens INTEGER,
-        completion_tokens INTEGER, record TEXT NOT NULL
-    );
-    CREATE INDEX decisions_at ON decisions (at);
-    CREATE TABLE profiles (
-        model TEXT PRIMARY KEY, digest TEXT, load_seconds REAL, ttft_seconds REAL,
-        prefill_tokens_per_second REAL, decode_tokens_per_second REAL,
-        samples INTEGER NOT NULL, measured_at TEXT NOT NULL, error TEXT
-    );
-    CREATE TABLE benchmarks (
-        source TEXT NOT NULL, model TEXT NOT NULL, board TEXT NOT NULL, value REAL NOT NULL,
-        low REAL, high REAL, date TEXT NOT NULL DEFAULT '',
-        PRIMARY KEY (source, model, board)
-    );
-    CREATE TABLE benchmark_sources (
-        source TEXT PRIMARY KEY, status TEXT NOT NULL, checked_at TEXT NOT NULL,
-        rows INTEGER NOT NULL, detail TEXT NOT NULL DEFAULT ''
-    );
-    """,
-)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 T = TypeVar("T")
 _BATCH = 500
 _TOO_LARGE = 2**63
@@ -212,82 +188,3 @@ class Store:
                 raise
             self._database = database
         return self._database
-
-
-def migrate(database: Database) -> None:
-    """Bring the tables up to date; `PRAGMA user_version` counts the migrations applied."""
-    done = int(database.execute("PRAGMA user_version").fetchone()[0])
-    for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
-        database.conn.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
-
-
-def recent_decisions(
-    limit: int, before: float | None
-) -> Callable[[Database], list[dict[str, Any]]]:
-    """The newest decisions without their records, newest first."""
-    columns = (
-        "id, at, mode, rule, category, model, backend, outcome, policy, ttft, seconds, "
-        "prompt_tokens, completion_tokens"
-    )
-    where, arguments = ("at < ?", [before]) if before else (None, [])
-    return lambda database: list(
-        database["decisions"].rows_where(
-            where, arguments, select=columns, order_by="at desc", limit=limit
-        )
-    )
-
-
-def decision(id_: str) -> Callable[[Database], dict[str, Any] | None]:
-    """One decision with its record parsed, None if there is none."""
-
-    def query(database: Database) -> dict[str, Any] | None:
-        for row in database["decisions"].rows_where("id = ?", [id_], limit=1):
-            return {**row, "record": orjson.loads(row["record"])}
-        return None
-
-    return query
-
-
-def forget_decisions(before: float) -> Callable[[Database], int]:
-    """Delete the decisions made before a Unix time; returns how many there were."""
-
-    def query(database: Database) -> int:
-        with database.conn:
-            cursor = database.execute("DELETE FROM decisions WHERE at < ?", [before])
-        return int(cursor.rowcount)
-
-    return query
-
-
-def all_rows(table: str) -> Callable[[Database], list[dict[str, Any]]]:
-    """All rows of a small table."""
-    return lambda database: list(database[table].rows)
-
-
-def save_profile(row: dict[str, Any]) -> Callable[[Database], None]:
-    """Insert or replace one model's profile."""
-
-    def query(database: Database) -> None:
-        with database.conn:
-            database.table("profiles").insert(row, pk="model", replace=True)
-
-    return query
-
-
-def replace_benchmarks(
-    source: str, rows: Iterable[dict[str, Any]], status: dict[str, Any]
-) -> Callable[[Database], None]:
-    """Replace all rows of one source and its status, in one transaction."""
-    kept = [{"source": source, **row} for row in rows]
-
-    def query(database: Database) -> None:
-        with database.conn:
-            database.execute("DELETE FROM benchmarks WHERE source = ?", [source])
-            database.table("benchmarks").insert_all(
-                kept, pk=("source", "model", "board"), replace=True
-            )
-            database.table("benchmark_sources").insert(
-                {"source": source, **status}, pk="source", replace=True
-            )
-
-    return query

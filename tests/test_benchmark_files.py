@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrouterd.app import read_prior
 from llmrouterd.assemble import Knowledge
 from llmrouterd.backends.base import Hooks
 from llmrouterd.backends.pool import BackendPool
 from llmrouterd.benchmarks.files import parse_csv
+from llmrouterd.benchmarks.rows import BenchmarkRow
 from llmrouterd.benchmarks.worker import BenchmarkWorker
 from llmrouterd.discovery import Discovery
-from llmrouterd.evidence import BenchmarkRow
 from llmrouterd.residency import Residency
 from llmrouterd.snapshot import Current
 from llmrouterd.store import Store
@@ -86,46 +85,43 @@ def test_any_text_is_rows_or_a_value_error(text: str) -> None:
 async def test_a_changed_file_is_read_and_a_broken_one_keeps_its_figures(tmp_path: Path) -> None:
     file = tmp_path / "own.csv"
     file.write_text(HEAD + "m,lmarena,,1300,,,\n")
-    text = f"backends: []\nbenchmarks: {{files: [{file}]}}\n"
+    text = f"backends: []\nbenchmarks: {{files: [{file}], seed: false}}\n"
     current = Current(policy(text))
     events: list[tuple[str, dict[str, Any]]] = []
     pool = BackendPool(Hooks())
     log = lambda event, fields: events.append((event, fields))  # noqa: E731
-    discovery = Discovery(current, pool, Residency(), Knowledge(prior=read_prior()), log)
+    discovery = Discovery(current, pool, Residency(), Knowledge(), log)
     kept = Store(tmp_path / "x.db", most=10, encode=str, on_error=print)
     worker = BenchmarkWorker(current, discovery, kept, log)
-    await worker.sync()
-    assert discovery.knowledge.rows["m"][0].value == 1300
-    await worker.sync()
+    await worker.read_files()
+    assert figures(discovery) == {"m": 1300.0}
+    await worker.read_files()
     assert [event for event, _ in events].count("benchmarks.read") == 1
     file.write_text(HEAD + "m,lmarena,,no number,,,\n")
-    await worker.sync()
-    assert worker.sources[str(file)]["status"] == "stale"
-    assert worker.sources[str(file)]["detail"] == "line 2: value 'no number' is not a number"
-    assert discovery.knowledge.rows["m"][0].value == 1300
+    await worker.read_files()
+    status = worker.figures.status_of(str(file))
+    assert (status.status, status.rows) == ("stale", 1)
+    assert status.detail == "line 2: value 'no number' is not a number"
+    assert figures(discovery) == {"m": 1300.0}
     file.write_bytes(b"\xff\xfe\x00")
-    await worker.sync()
-    assert worker.sources[str(file)]["status"] == "stale"
+    await worker.read_files()
+    assert worker.figures.status_of(str(file)).status == "stale"
     file.write_text(HEAD + "m,lmarena,,1400,,,\nn,lmarena,,1200,,,\n")
-    await worker.sync()
-    assert worker.sources[str(file)]["status"] == "ok"
-    assert set(discovery.knowledge.rows) == {"m", "n"}
+    await worker.read_files()
+    assert worker.figures.status_of(str(file)).status == "ok"
+    assert figures(discovery) == {"m": 1400.0, "n": 1200.0}
     # A restarted daemon has the figures before it has read any file.
-    rows = [dict(row) for row in _rows(kept)]
     other = BenchmarkWorker(current, discovery, kept, log)
-    other.restore(rows, [])
-    discovery.knowledge = Knowledge(prior=read_prior())
-    other.publish()
-    assert {row.value for found in discovery.knowledge.rows.values() for row in found} == {
-        1400,
-        1200,
-    }
-    current.swap(policy=policy("backends: []\n"))
-    await worker.sync()
-    assert not discovery.knowledge.rows
+    discovery.knowledge = Knowledge()
+    await other.restore()
+    assert figures(discovery) == {"m": 1400.0, "n": 1200.0}
+    current.swap(policy=policy(text.replace(f"[{file}]", "[]")))
+    await worker.read_files()
+    assert figures(discovery) == {}
     kept.close()
     await pool.close()
 
 
-def _rows(kept: Store) -> list[dict[str, Any]]:
-    return kept.run(lambda database: list(database["benchmarks"].rows)).result(10)
+def figures(discovery: Discovery) -> dict[str, float]:
+    """What the catalog has, by model."""
+    return {row.model: row.value for row in discovery.knowledge.library.rows}

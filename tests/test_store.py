@@ -20,8 +20,10 @@ import aiohttp
 import pytest
 from sqlite_utils import Database
 
-from llmrouterd import store
-from llmrouterd.store import MIGRATIONS, Store, migrate
+from llmrouterd import tables
+from llmrouterd.catalog import Profile
+from llmrouterd.store import Store
+from llmrouterd.tables import MIGRATIONS, migrate
 from tests.support.faults import FaultServer
 from tests.support.policies import Running, running
 
@@ -63,24 +65,24 @@ def until(holds: Callable[[], object]) -> None:
 
 
 def ids(made: Store) -> set[str]:
-    return {found["id"] for found in made.run(store.recent_decisions(1000, None)).result(20)}
+    return {found["id"] for found in made.run(tables.recent_decisions(1000, None)).result(20)}
 
 
 def test_what_is_recorded_can_be_read_back(tmp_path: Path) -> None:
     with opened(tmp_path / "deep" / "x.db") as (made, said):
         for number in range(1, 8):
             made.record(row(number))
-        newest = made.run(store.recent_decisions(3, None)).result(20)
+        newest = made.run(tables.recent_decisions(3, None)).result(20)
         assert [found["id"] for found in newest] == ["d7", "d6", "d5"]
         assert "record" not in newest[0]
-        assert [r["id"] for r in made.run(store.recent_decisions(9, 3.0)).result(20)] == [
+        assert [r["id"] for r in made.run(tables.recent_decisions(9, 3.0)).result(20)] == [
             "d2",
             "d1",
         ]
-        one = made.run(store.decision("d4")).result(20)
+        one = made.run(tables.decision("d4")).result(20)
         assert one is not None
         assert one["record"] == {"number": 4}
-        assert made.run(store.decision("'; DROP TABLE decisions")).result(20) is None
+        assert made.run(tables.decision("'; DROP TABLE decisions")).result(20) is None
     assert said == []
 
 
@@ -90,7 +92,7 @@ def test_the_file_is_private_and_in_wal_mode(tmp_path: Path) -> None:
         assert (
             made.run(lambda d: d.execute("PRAGMA journal_mode").fetchone()[0]).result(20) == "wal"
         )
-        made.run(store.forget_decisions(0)).result(20)
+        made.run(tables.forget_decisions(0)).result(20)
         for file in tmp_path.glob("x.db*"):
             assert file.stat().st_mode & 0o777 == 0o600, file
 
@@ -102,7 +104,8 @@ def test_migrations_run_once_and_from_any_version(tmp_path: Path) -> None:
         migrate(Database(connection))
         assert connection.execute("PRAGMA user_version").fetchone()[0] == len(MIGRATIONS)
     names = {found[0] for found in connection.execute("SELECT name FROM sqlite_master")}
-    assert {"decisions", "profiles", "benchmarks", "benchmark_sources"} <= names
+    expected = {"decisions", "measurements", "benchmarks", "benchmark_sources", "feedback"}
+    assert expected <= names
     connection.close()
 
 
@@ -132,7 +135,7 @@ def test_a_query_nobody_waits_for_does_not_stop_the_writer(tmp_path: Path) -> No
     gate = threading.Event()
     with opened(tmp_path / "x.db") as (made, _):
         made.run(lambda _: gate.wait(20))
-        given_up = made.run(store.all_rows("profiles"))
+        given_up = made.run(tables.all_rows("measurements"))
         assert given_up.cancel()
         gate.set()
         made.record(row(1))
@@ -227,38 +230,40 @@ def test_old_decisions_are_forgotten(tmp_path: Path) -> None:
     with opened(tmp_path / "x.db") as (made, _):
         for number in range(1, 6):
             made.record(row(number))
-        assert made.run(store.forget_decisions(4.0)).result(20) == 3
+        assert made.run(tables.forget_decisions(4.0)).result(20) == 3
         assert ids(made) == {"d4", "d5"}
 
 
-def test_profiles_and_benchmarks(tmp_path: Path) -> None:
-    profile = {"model": "box/m", "digest": "x", "samples": 2, "measured_at": "now", "error": None}
+def test_measurements_and_benchmarks(tmp_path: Path) -> None:
     rows = [{"model": "m", "board": "b", "value": 1.0, "low": None, "high": None, "date": ""}]
     status = {"status": "ok", "checked_at": "now", "rows": 1, "detail": ""}
     with opened(tmp_path / "x.db") as (made, _):
-        made.run(store.save_profile({**profile, "decode_tokens_per_second": 1.0})).result(20)
-        made.run(store.save_profile({**profile, "decode_tokens_per_second": 2.0})).result(20)
-        (found,) = made.run(store.all_rows("profiles")).result(20)
-        assert found["decode_tokens_per_second"] == 2.0
+        for speed in (1.0, 2.0):
+            record = json.dumps({"decode_tokens_per_second": speed})
+            made.run(tables.save_measurements("box/m", "x", 1.0, record)).result(20)
+        (found,) = made.run(tables.all_rows("measurements")).result(20)
+        assert json.loads(found["record"]) == {"decode_tokens_per_second": 2.0}
         for source in ("one", "two", "one"):
-            made.run(store.replace_benchmarks(source, rows, status)).result(20)
-        assert len(made.run(store.all_rows("benchmarks")).result(20)) == 2
-        made.run(store.replace_benchmarks("one", [], {**status, "rows": 0})).result(20)
-        assert [r["source"] for r in made.run(store.all_rows("benchmarks")).result(20)] == ["two"]
+            made.run(tables.replace_benchmarks(source, rows, status)).result(20)
+        assert len(made.run(tables.all_rows("benchmarks")).result(20)) == 2
+        made.run(tables.replace_benchmarks("one", [], {**status, "rows": 0})).result(20)
+        assert [r["source"] for r in made.run(tables.all_rows("benchmarks")).result(20)] == ["two"]
 
 
 WRITER = """
 import json, sys
 from pathlib import Path
-from llmrouterd import store
+from llmrouterd.catalog import Profile
+from llmrouterd.store import Store
+from llmrouterd import tables
 from tests.test_store import row
-made = store.Store(Path(sys.argv[1]), most=10**6, encode=json.dumps, on_error=print)
+made = Store(Path(sys.argv[1]), most=10**6, encode=json.dumps, on_error=print)
 number = 0
 while True:
     for _ in range(50):
         number += 1
         made.record(row(number))
-    made.run(store.decision(f"d{number}")).result()  # after the rows before it
+    made.run(tables.decision(f"d{number}")).result()  # after the rows before it
     print(number, flush=True)
 """
 
@@ -312,3 +317,21 @@ async def test_the_daemon_serves_on_without_its_database(tmp_path: Path) -> None
                 await _chat(daemon)
             assert (await daemon.get("/health"))["status"] == "ok"
             assert await daemon.end() == 0
+
+
+def test_profiles_of_the_first_version_become_measurements(tmp_path: Path) -> None:
+    database = Database(sqlite3.connect(tmp_path / "old.db"))
+    database.conn.executescript(MIGRATIONS[0] + "PRAGMA user_version = 1;")
+    figures = ("box/m", "sha", 1.5, 0.2, 300.0, 40.0, 2, "2026-01-02T03:04:05+00:00")
+    with database.conn:
+        database.execute(
+            "INSERT INTO profiles (model, digest, load_seconds, ttft_seconds,"
+            " prefill_tokens_per_second, decode_tokens_per_second, samples, measured_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            figures,
+        )
+    migrate(database)
+    (found,) = database["measurements"].rows
+    database.conn.close()
+    assert (found["model"], found["digest"], found["at"]) == ("box/m", "sha", 1767323045.0)
+    assert Profile(**json.loads(found["record"])).decode_tokens_per_second == 40.0

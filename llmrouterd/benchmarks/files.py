@@ -6,7 +6,7 @@ import csv
 import io
 import math
 
-from llmrouterd.evidence import BenchmarkRow
+from llmrouterd.benchmarks.rows import BenchmarkRow
 
 _COLUMNS = ("model", "board", "value")
 

@@ -1,0 +1,1 @@
+"""What the evidence is built from."""

@@ -1,0 +1,203 @@
+"""Every table, migration and query of the database. A query is a function of the open database,
+which `store.Store.run` runs on the writer's thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sqlite_utils import Database
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE decisions (
+        id TEXT PRIMARY KEY, at REAL NOT NULL, mode TEXT NOT NULL, rule TEXT NOT NULL,
+        category TEXT NOT NULL, model TEXT, backend TEXT, outcome TEXT NOT NULL,
+        policy TEXT NOT NULL, ttft REAL, seconds REAL, prompt_tokens INTEGER,
+        completion_tokens INTEGER, record TEXT NOT NULL
+    );
+    CREATE INDEX decisions_at ON decisions (at);
+    CREATE TABLE profiles (
+        model TEXT PRIMARY KEY, digest TEXT, load_seconds REAL, ttft_seconds REAL,
+        prefill_tokens_per_second REAL, decode_tokens_per_second REAL,
+        samples INTEGER NOT NULL, measured_at TEXT NOT NULL, error TEXT
+    );
+    CREATE TABLE benchmarks (
+        source TEXT NOT NULL, model TEXT NOT NULL, board TEXT NOT NULL, value REAL NOT NULL,
+        low REAL, high REAL, date TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (source, model, board)
+    );
+    CREATE TABLE benchmark_sources (
+        source TEXT PRIMARY KEY, status TEXT NOT NULL, checked_at TEXT NOT NULL,
+        rows INTEGER NOT NULL, detail TEXT NOT NULL DEFAULT ''
+    );
+    """,
+    """
+    ALTER TABLE benchmarks ADD COLUMN votes INTEGER;
+    ALTER TABLE benchmark_sources ADD COLUMN http_status INTEGER;
+    ALTER TABLE benchmark_sources ADD COLUMN synced_at TEXT NOT NULL DEFAULT '';
+    ALTER TABLE benchmark_sources ADD COLUMN published TEXT NOT NULL DEFAULT '';
+    ALTER TABLE benchmark_sources ADD COLUMN etags TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE benchmark_sources ADD COLUMN next_at REAL NOT NULL DEFAULT 0;
+    CREATE TABLE model_facts (
+        source TEXT NOT NULL, model TEXT NOT NULL, record TEXT NOT NULL,
+        PRIMARY KEY (source, model)
+    );
+    CREATE TABLE measurements (
+        model TEXT NOT NULL, digest TEXT NOT NULL DEFAULT '', at REAL NOT NULL,
+        record TEXT NOT NULL, PRIMARY KEY (model)
+    );
+    INSERT INTO measurements SELECT model, coalesce(digest, ''),
+        coalesce(CAST(strftime('%s', measured_at) AS REAL), 0),
+        json_object('load_seconds', load_seconds, 'ttft_seconds', ttft_seconds,
+            'prefill_tokens_per_second', prefill_tokens_per_second,
+            'decode_tokens_per_second', decode_tokens_per_second, 'samples', samples,
+            'measured_at', measured_at) FROM profiles WHERE samples > 0;
+    DROP TABLE profiles;
+    CREATE TABLE feedback (
+        decision TEXT NOT NULL, client TEXT NOT NULL, at REAL NOT NULL, model TEXT NOT NULL,
+        category TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (decision, client)
+    );
+    """,
+)
+
+_BENCHMARK_COLUMNS = ("model", "board", "value", "low", "high", "date", "votes")
+_INSERT_BENCHMARK = """
+    INSERT OR REPLACE INTO benchmarks (source, model, board, value, low, high, date, votes)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def migrate(database: Database) -> None:
+    """Bring the tables up to date; `PRAGMA user_version` counts the migrations applied."""
+    done = int(database.execute("PRAGMA user_version").fetchone()[0])
+    for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
+        database.conn.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def recent_decisions(
+    limit: int, before: float | None
+) -> Callable[[Database], list[dict[str, Any]]]:
+    """The newest decisions without their records, newest first."""
+    columns = (
+        "id, at, mode, rule, category, model, backend, outcome, policy, ttft, seconds, "
+        "prompt_tokens, completion_tokens"
+    )
+    where, arguments = ("at < ?", [before]) if before else (None, [])
+    return lambda database: list(
+        database["decisions"].rows_where(
+            where, arguments, select=columns, order_by="at desc", limit=limit
+        )
+    )
+
+
+def decision(id_: str) -> Callable[[Database], dict[str, Any] | None]:
+    """One decision with its record parsed, None if there is none."""
+
+    def query(database: Database) -> dict[str, Any] | None:
+        for row in database["decisions"].rows_where("id = ?", [id_], limit=1):
+            return {**row, "record": orjson.loads(row["record"])}
+        return None
+
+    return query
+
+
+def forget_decisions(before: float) -> Callable[[Database], int]:
+    """Delete the decisions made before a Unix time; returns how many there were."""
+
+    def query(database: Database) -> int:
+        with database.conn:
+            cursor = database.execute("DELETE FROM decisions WHERE at < ?", [before])
+        return int(cursor.rowcount)
+
+    return query
+
+
+def all_rows(table: str) -> Callable[[Database], list[dict[str, Any]]]:
+    """All rows of a small table."""
+    return lambda database: list(database[table].rows)
+
+
+def save_measurements(
+    model: str, digest: str, at: float, record: str
+) -> Callable[[Database], None]:
+    """Insert or replace what was measured of one model, as JSON text. at: Unix time."""
+    row = {"model": model, "digest": digest, "at": at, "record": record}
+
+    def query(database: Database) -> None:
+        with database.conn:
+            database.table("measurements").insert(row, pk="model", replace=True)
+
+    return query
+
+
+def replace_benchmarks(
+    source: str,
+    rows: Iterable[dict[str, Any]],
+    status: dict[str, Any],
+    facts: Iterable[tuple[str, str]] = (),
+) -> Callable[[Database], None]:
+    """Replace all rows of one source, its facts and its status, in one transaction.
+
+    rows: by column; `date` is needed, "" for none. facts: (model, JSON text) pairs.
+    """
+    kept = [[source, *(row.get(name) for name in _BENCHMARK_COLUMNS)] for row in rows]
+    said = [[source, model, record] for model, record in facts]
+
+    def query(database: Database) -> None:
+        # Plain statements: sqlite_utils commits after each one of its own.
+        with database.conn as connection:
+            connection.execute("DELETE FROM benchmarks WHERE source = ?", [source])
+            connection.execute("DELETE FROM model_facts WHERE source = ?", [source])
+            connection.executemany(_INSERT_BENCHMARK, kept)
+            connection.executemany(
+                "INSERT OR REPLACE INTO model_facts (source, model, record) VALUES (?, ?, ?)", said
+            )
+            _put_status(database, source, status)
+
+    return query
+
+
+def save_source_status(source: str, status: dict[str, Any]) -> Callable[[Database], None]:
+    """Insert or replace the status of one source; its rows stay."""
+
+    def query(database: Database) -> None:
+        with database.conn:
+            _put_status(database, source, status)
+
+    return query
+
+
+def _put_status(database: Database, source: str, status: dict[str, Any]) -> None:
+    row = {"source": source, **status}
+    database.table("benchmark_sources").insert(row, pk="source", replace=True)
+
+
+def data_version(database: Database) -> int:
+    """A number that changes when another connection has written to the database."""
+    return int(database.execute("PRAGMA data_version").fetchone()[0])
+
+
+def save_feedback(row: dict[str, Any]) -> Callable[[Database], list[dict[str, Any]]]:
+    """Insert or replace one opinion; returns the sums of all, see `feedback_sums`."""
+
+    def query(database: Database) -> list[dict[str, Any]]:
+        with database.conn:
+            database.table("feedback").insert(row, pk=("decision", "client"), replace=True)
+        return feedback_sums(database)
+
+    return query
+
+
+def feedback_sums(database: Database) -> list[dict[str, Any]]:
+    """Rows of model, category, number and total of the values."""
+    return list(
+        database.query(
+            "SELECT model, category, count(*) AS number, sum(value) AS total FROM feedback "
+            "GROUP BY model, category"
+        )
+    )
