@@ -1,4 +1,4 @@
-"""The command line: serve | check | explain | classify | decide | catalog | models."""
+"""The command line: one subcommand for each thing a person does; see COMMANDS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from llmrouterd import __version__
-from llmrouterd.cli import ask, offline, run
+from llmrouterd.cli import ask, match, offline, profile, run, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +22,8 @@ COMMANDS: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
     ),
     ("models", "list the running daemon's models", ask.models_command),
     ("catalog", "print the running daemon's catalog as JSON", ask.catalog_command),
+    ("profile", "measure models again, and show how far it is", profile.profile_command),
+    ("sync", "fetch published benchmark figures now", sync.sync_command),
     (
         "classify",
         "JSON Lines of prompts on stdin -> their category and complexity",
@@ -31,6 +33,11 @@ COMMANDS: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
         "decide",
         "JSON Lines of chat requests on stdin -> decisions, without a daemon",
         offline.decide_command,
+    ),
+    (
+        "match",
+        "JSON Lines of local model names on stdin -> the published models that they are",
+        match.match_command,
     ),
 )
 
@@ -50,15 +57,27 @@ def build_parser() -> argparse.ArgumentParser:
     policy_text = "the policy file (default: ROUTER_CONFIG, ./config/router.yaml, /etc/llmrouterd)"
     found["serve"].add_argument("--policy", help=policy_text)
     found["check"].add_argument("file", nargs="?", help=policy_text)
-    for name in ("classify", "decide", "explain"):
+    for name in ("classify", "decide", "explain", "match", "profile", "sync"):
         found[name].add_argument("--policy", help=policy_text)
     found["decide"].add_argument("--catalog", required=True, help="a catalog file, see docs/cli.md")
     found["explain"].add_argument("--offline", action="store_true", help="do not ask the daemon")
     found["explain"].add_argument("--catalog", help="a catalog file, with --offline")
-    for name in ("explain", "models", "catalog"):
+    found["match"].add_argument(
+        "--names", help="the names to match against: SOURCE<tab>MODEL lines"
+    )
+    found["sync"].add_argument("--from", dest="folder", help="read the sources' files from there")
+    found["sync"].add_argument(
+        "--source", action="append", default=[], help="one source; may be given several times"
+    )
+    found["profile"].add_argument("models", nargs="*", metavar="MODEL", help="ids, names or globs")
+    found["profile"].add_argument("--speed-only", action="store_true", help="no probes of ability")
+    for name in ("explain", "models", "catalog", "profile", "sync"):
         found[name].add_argument("--url", help="the daemon's address (default: from the policy)")
         found[name].add_argument("--key", help="the admin key (default: ROUTER_ADMIN_API_KEY)")
-    for name in ("check", "explain", "models"):
+    found["models"].add_argument(
+        "--evidence", action="store_true", help="what each model is worth by category, and why"
+    )
+    for name in ("check", "explain", "models", "profile", "sync"):
         found[name].add_argument("--json", action="store_true", help="JSON instead of text")
     return parser
 

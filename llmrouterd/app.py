@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import sqlite3
 import time
@@ -11,25 +10,26 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from llmrouterd import data, store
+from llmrouterd import tables
 from llmrouterd.api.boundary import strays
 from llmrouterd.api.routes import add_routes
 from llmrouterd.api.state import STATE, State
 from llmrouterd.assemble import Knowledge
 from llmrouterd.backends.base import Hooks
 from llmrouterd.backends.pool import BackendPool
+from llmrouterd.benchmarks.packaged import read_name_tables
 from llmrouterd.benchmarks.worker import BenchmarkWorker
-from llmrouterd.catalog import Profile
 from llmrouterd.discovery import Discovery
 from llmrouterd.dispatch import Dispatcher
-from llmrouterd.evidence import Prior
+from llmrouterd.feedback import Feedback
 from llmrouterd.journal import Journal, encode_record
+from llmrouterd.library import Library
 from llmrouterd.metrics import Metrics
-from llmrouterd.profiler import Profiler
+from llmrouterd.profiling.worker import Profiler
 from llmrouterd.residency import Residency
 from llmrouterd.snapshot import Current
 from llmrouterd.store import Store
@@ -61,17 +61,11 @@ def database_path(policy: Policy, settings: Settings) -> Path:
     return Path(given) if given else settings.state / "llmrouterd.db"
 
 
-def read_prior() -> Prior:
-    """The packaged prior; see `data/prior.json` for its source."""
-    content = json.loads(data.PRIOR.read_bytes())
-    scales = {board: tuple(scale) for board, scale in content.pop("scales").items()}
-    content.pop("source")
-    return Prior(**content, scales=scales)
-
-
 def secrets_of(policy: Policy) -> list[str]:
-    """Texts that must never be shown: the keys of the backends."""
+    """Texts that must never be shown: the keys of the backends and of the benchmark sources."""
     found = [str(spec.api_key) for spec in policy.backends]
+    found += [str(given.api_key) for given in policy.benchmarks.providers.values()]
+    found.append(str(policy.benchmarks.hf_token))
     return found + [str(value) for spec in policy.backends for _, value in spec.headers]
 
 
@@ -92,20 +86,26 @@ async def open_daemon(
     hooks = Hooks(log=log)
     pool = BackendPool(hooks)
     stack.push_async_callback(pool.close)
-    discovery = Discovery(current, pool, residency, Knowledge(prior=read_prior()), log)
+    known = Knowledge(library=Library(tables=await asyncio.to_thread(read_name_tables)))
+    discovery = Discovery(current, pool, residency, known, log)
     hooks.changed = discovery.wake
     dispatcher = Dispatcher(pool, residency, log)
     benchmarks = BenchmarkWorker(current, discovery, kept, log)
-    await _restore(kept, discovery, benchmarks, log)
+    benchmarks.count_matches = discovery.matched
+    feedback = Feedback(discovery, kept, log)
+    stack.callback(feedback.close)
+    profiler = Profiler(current, discovery, pool, dispatcher, (kept, residency), log)
+    await _restore(kept, profiler, benchmarks, feedback)
     reloader = Reloader(settings, current, discovery, metrics, log)
     reloader.on_applied.append(lambda new: log.configure(new.logging, secrets_of(new)))
+    reloader.on_applied.append(lambda _: benchmarks.wake())
     tokens = TokenCounter()
-    profiler = Profiler(current, discovery, pool, dispatcher, (kept, residency), log)
     state = State(
         current=current,
         dispatcher=dispatcher,
         discovery=discovery,
-        journal=Journal(kept, metrics, log),
+        feedback=feedback,
+        journal=Journal(kept, metrics, log, profiler.observe),
         metrics=metrics,
         profiler=profiler,
         benchmarks=benchmarks,
@@ -118,18 +118,23 @@ async def open_daemon(
     )
     discovery.follow(policy)
     stack.push_async_callback(discovery.close)
-    workers: dict[str, Callable[[], Awaitable[None]]] = {
-        "watcher": reloader.watch,
-        "profiler": profiler.work,
-        "benchmarks": benchmarks.work,
-        "sweeper": partial(_sweep, state),
-    }
-    tasks = [
-        asyncio.create_task(guard(name, work, log), name=name) for name, work in workers.items()
-    ]
-    tasks.append(asyncio.create_task(tokens.fetch(settings.state / "tiktoken", log), name="tokens"))
+    fetching = tokens.fetch(settings.state / "tiktoken", log)
+    tasks = [*_start_workers(state), asyncio.create_task(fetching, name="tokens")]
     stack.push_async_callback(_cancel, tasks)
     return Daemon(app=build_app(state), state=state)
+
+
+def _start_workers(state: State) -> list[asyncio.Task[None]]:
+    workers: dict[str, Callable[[], Awaitable[None]]] = {
+        "watcher": state.reloader.watch,
+        "profiler": state.profiler.work,
+        "benchmarks": state.benchmarks.work,
+        "sweeper": partial(_sweep, state),
+    }
+    return [
+        asyncio.create_task(guard(name, work, state.on_event), name=name)
+        for name, work in workers.items()
+    ]
 
 
 def build_app(state: State) -> web.Application:
@@ -148,34 +153,23 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _restore(
-    kept: Store, discovery: Discovery, benchmarks: BenchmarkWorker, log: Log
+    kept: Store, profiler: Profiler, benchmarks: BenchmarkWorker, feedback: Feedback
 ) -> None:
     """Read back what was measured and published; without a database there is just less."""
+    await benchmarks.restore()
     try:
-        profiles, rows, sources = await asyncio.gather(
-            *(
-                asyncio.wrap_future(kept.run(store.all_rows(table)))
-                for table in ("profiles", "benchmarks", "benchmark_sources")
-            )
-        )
-    except (sqlite3.Error, OSError) as error:
-        log("store.degraded", {"detail": f"nothing could be read back: {error}"})
-        return
-    known = {row["model"]: (row["digest"], _profile(row)) for row in profiles}
-    discovery.knowledge = Knowledge(prior=discovery.knowledge.prior, profiles=known)
-    benchmarks.restore(rows, sources)
-    benchmarks.publish()
-
-
-def _profile(row: dict[str, Any]) -> Profile:
-    return Profile(**{name: row[name] for name in Profile.__dataclass_fields__})
+        profiles = await asyncio.wrap_future(kept.run(tables.all_rows("measurements")))
+        feedback.restore(await asyncio.wrap_future(kept.run(tables.feedback_sums)))
+    except (sqlite3.Error, OSError):
+        return  # the store has said so itself
+    profiler.restore(profiles)
 
 
 async def _sweep(state: State) -> None:
     """Forget old decisions, once an hour."""
     while True:
         days = state.current.snapshot.policy.storage.decision_days
-        work = state.store.run(store.forget_decisions(time.time() - days * 86400))
+        work = state.store.run(tables.forget_decisions(time.time() - days * 86400))
         try:
             gone = await asyncio.wrap_future(work)
             if gone:

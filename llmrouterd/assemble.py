@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.catalog import Catalog, Model, ModelFacts, Profile, build_catalog
-from llmrouterd.evidence import BenchmarkRow, Prior, build_evidence
+from llmrouterd.evidence import OVERALL, build_evidence
+from llmrouterd.evidence.subject import Subject
+from llmrouterd.library import Library
+from llmrouterd.naming import Identity
+from llmrouterd.probes.result import ability
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from llmrouterd.evidence.figures import Figures
     from llmrouterd.policy import BackendSpec, ModelOverride, Policy
+    from llmrouterd.probes.result import Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
-    """What was measured and published: profiles by model id (with the digest of the weights
-    they were taken of), benchmark rows by model id or canonical identity, and the prior."""
+    """What was measured, published and said. profiles: by model id, with the digest of the
+    weights they were taken of. feedback: (number, sum of values) by model id, then category."""
 
-    prior: Prior
+    library: Library = field(default_factory=Library)
     profiles: Mapping[str, tuple[str | None, Profile]] = field(default_factory=dict)
-    rows: Mapping[str, tuple[BenchmarkRow, ...]] = field(default_factory=dict)
-
-
-def group_rows(rows: Iterable[BenchmarkRow]) -> dict[str, tuple[BenchmarkRow, ...]]:
-    """Rows by model."""
-    grouped: dict[str, list[BenchmarkRow]] = {}
-    for row in rows:
-        grouped.setdefault(row.model, []).append(row)
-    return {model: tuple(found) for model, found in grouped.items()}
+    feedback: Mapping[str, Mapping[str, tuple[int, float]]] = field(default_factory=dict)
 
 
 def assemble(
@@ -71,6 +71,7 @@ def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Know
         quantization=facts.quantization,
         family=facts.family,
         digest=facts.digest,
+        base_model=facts.base_model,
         price=said.get("price", facts.price),
         canonical=said.get("canonical"),
         num_ctx=num_ctx,
@@ -84,13 +85,81 @@ def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Know
     return with_evidence(model, policy, knowledge, said.get("quality", {}))
 
 
+def identity_of(model: Model, kind: str = "") -> Identity:
+    """What its names are looked up by. kind: the type of its backend."""
+    return Identity(
+        name=model.name,
+        backend=kind,
+        digest=model.digest if kind == "ollama" else None,
+        base_model=model.base_model,
+        parameter_count=round(model.size_b * 1e9) if model.size_b else None,
+        canonical=model.canonical,
+        family=model.family,
+        quantization=model.quantization,
+    )
+
+
 def with_evidence(
     model: Model, policy: Policy, knowledge: Knowledge, estimates: Mapping[str, float]
 ) -> Model:
-    """The model with its evidence in every category of the policy."""
-    evidence = build_evidence(model, policy.categories, knowledge.rows, estimates, knowledge.prior)
-    fields = {name: getattr(model, name) for name in model.__dataclass_fields__}
-    return Model(**{**fields, "evidence": evidence})
+    """The model with its evidence in every category of the policy, and what registries say
+    where the backend says nothing."""
+    library = knowledge.library
+    spec = policy.backend(model.backend)
+    identity = identity_of(model, spec.type if spec else "")
+    resolution = library.identify(identity)
+    matches = library.matches(identity, model.id)
+    facts = library.known_facts(matches)
+    sizes = [model.size_b, resolution.key.size_b, *(fact.size_b for fact in facts)]
+    size = next((size for size in sizes if size), None)
+    # A registry knows what an API offers, not how a server at home was started.
+    offered = facts if model.remote else []
+    contexts = [model.context, *(fact.context for fact in offered)]
+    prices = [model.price, *(fact.price for fact in offered)]
+    capabilities = [model.capabilities, *(fact.capabilities for fact in offered)]
+    subject = Subject(
+        size_b=size,
+        released=library.released(resolution, facts),
+        quantization=_quantization(model, resolution.key.quant, size, policy),
+        context=model.context,
+        figures=library.figures(matches),
+        relatives=library.relatives(resolution),
+        abilities=_abilities(model.profile.abilities, policy.figures),
+        feedback=knowledge.feedback.get(model.id, {}),
+        estimates=estimates,
+        discrimination=policy.scoring.discrimination or 1.0,
+        newest=library.newest,
+    )
+    return replace(
+        model,
+        size_b=size,
+        quantization=subject.quantization,
+        context=next((context for context in contexts if context), None),
+        price=next((price for price in prices if price is not None), None),
+        capabilities=next((found for found in capabilities if found is not None), None),
+        evidence=build_evidence(subject, policy.categories, policy.figures),
+    )
+
+
+@lru_cache(maxsize=256)
+def _abilities(tallies: tuple[Tally, ...], figures: Figures) -> dict[str, tuple[float, float]]:
+    """(mean, sd) by category, and overall. All categories share the error of the difficulties,
+    which therefore does not shrink with their number."""
+    found = {name: (one.mean, one.sd) for name, one in ability(tallies, figures.levels).items()}
+    if not found:
+        return {}
+    weights = [sd**-2 for _, sd in found.values()]
+    mean = sum(w * m for w, (m, _) in zip(weights, found.values(), strict=True)) / sum(weights)
+    return {**found, OVERALL: (mean, math.sqrt(len(found) / sum(weights)))}
+
+
+def _quantization(model: Model, named: str, size: float | None, policy: Policy) -> str | None:
+    """As the backend says, as the name says, or as the file's bits a weight say."""
+    if model.remote:
+        return model.quantization
+    parameters = size * 1e9 if size else None
+    nearest = policy.figures.nearest_quantization(model.size_bytes, parameters)
+    return model.quantization or named or nearest
 
 
 def _merge(overrides: Iterable[ModelOverride]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd.probes.result import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +23,7 @@ class ModelFacts:
     aliases: tuple[str, ...] = ()
     digest: str | None = None
     family: str | None = None
+    base_model: str | None = None
     capabilities: frozenset[str] | None = None
     context: int | None = None
     size_b: float | None = None
@@ -32,19 +35,90 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """Speed of one model, measured on this box; None is 'not measured'.
+class SpeedPoint:
+    """One measured answer: tokens that were read and written, and the seconds for each.
 
-    `ttft_seconds` is the time to first token of a warm model and a short prompt,
-    `load_seconds` what a cold start adds to it.
+    `ttft` is the wait for the first token; `prefill_seconds` what the backend itself says of
+    reading the prompt, None where it does not; `decode_seconds` covers `output_tokens`.
+    """
+
+    prompt_tokens: int
+    ttft: float
+    prefill_seconds: float | None = None
+    output_tokens: int = 0
+    decode_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelSpeed:
+    """Tokens per second while `streams` answers are written at once: of all, and of each."""
+
+    streams: int
+    tokens_per_second: float
+    stream_tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What a judge says of a model's answers in one category: the mean chance of a good answer
+    (0 to 1) over `answers` of them."""
+
+    category: str
+    judge: str
+    chance: float
+    answers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One model, measured on this box; None is 'not measured'.
+
+    `load_seconds` is what a start from not loaded adds to an answer, `warm_load_seconds` the
+    same with the file still in the page cache. `ttft_seconds` is the time to first token of a
+    loaded model and a short prompt. For a longer one it is `ttft_base_seconds` + tokens /
+    `prefill_tokens_per_second`; the answer then takes tokens / `decode_tokens_per_second`.
+    `vram_bytes` and `ram_bytes` are its size in memory with a context of `memory_context`
+    tokens. `samples` counts the answers measured, `live_samples` those learnt from since; the
+    times are ISO 8601, "" for never. `points` and `parallel` are what was measured,
+    `abilities` which probes were passed, `judged` what a judge says.
     """
 
     load_seconds: float | None = None
+    warm_load_seconds: float | None = None
     ttft_seconds: float | None = None
+    ttft_base_seconds: float | None = None
     prefill_tokens_per_second: float | None = None
     decode_tokens_per_second: float | None = None
+    vram_bytes: int | None = None
+    ram_bytes: int | None = None
+    memory_context: int | None = None
     samples: int = 0
     measured_at: str = ""
+    live_samples: int = 0
+    live_at: str = ""
+    points: tuple[SpeedPoint, ...] = ()
+    parallel: tuple[ParallelSpeed, ...] = ()
+    abilities: tuple[Tally, ...] = ()
+    judged: tuple[Judged, ...] = ()
+
+
+# The parts of a profile that are lists of objects.
+PROFILE_PARTS: Mapping[str, type[Any]] = {
+    "points": SpeedPoint,
+    "parallel": ParallelSpeed,
+    "abilities": Tally,
+    "judged": Judged,
+}
+
+
+def read_profile(stored: Mapping[str, Any]) -> Profile:
+    """A Profile from its fields as JSON gives them; those of another version are left out.
+    Raises TypeError where a part is not what it should be."""
+    known = Profile.__dataclass_fields__
+    given = {name: value for name, value in stored.items() if name in known}
+    for name, kind in PROFILE_PARTS.items():
+        given[name] = tuple(kind(**item) for item in given.get(name) or ())
+    return Profile(**given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +137,12 @@ class Evidence:
     mean: float
     sd: float
     sources: tuple[Finding, ...]
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The share that each source has in the mean; they add up to 1."""
+        precisions = [source.sd**-2 for source in self.sources]
+        return tuple(precision / sum(precisions) for precision in precisions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +164,7 @@ class Model:
     size_bytes: int | None = None
     quantization: str | None = None
     family: str | None = None
+    base_model: str | None = None
     digest: str | None = None
     price: tuple[float, float] | None = None
     canonical: str | None = None

@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from jsonschema import Draft202012Validator
 
-from llmrouterd.assemble import Knowledge, group_rows, with_evidence
-from llmrouterd.catalog import Catalog, Evidence, Finding, Model, Profile, build_catalog
-from llmrouterd.evidence import BenchmarkRow
+from llmrouterd.assemble import Knowledge, with_evidence
+from llmrouterd.benchmarks.rows import BenchmarkRow
+from llmrouterd.catalog import (
+    PROFILE_PARTS,
+    Catalog,
+    Evidence,
+    Finding,
+    Model,
+    Profile,
+    build_catalog,
+    read_profile,
+)
+from llmrouterd.library import Library
 from llmrouterd.scorer import Load
 
 if TYPE_CHECKING:
-    from llmrouterd.evidence import Prior
     from llmrouterd.policy import Policy
 
 
@@ -26,7 +35,13 @@ _COUNT = {"type": ["integer", "null"], "minimum": 0}
 _TEXT = {"type": ["string", "null"]}
 _TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
 _FLAG = {"type": "boolean"}
-_PROFILE_KINDS: dict[str, Any] = {"samples": {"type": "integer"}, "measured_at": {"type": "string"}}
+_PARTS = {"type": ["array", "null"], "items": {"type": "object"}}
+_PROFILE_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("vram_bytes", "ram_bytes", "memory_context"), _COUNT),
+    **{key: {"type": "integer"} for key in ("samples", "live_samples")},
+    **{key: {"type": "string"} for key in ("measured_at", "live_at")},
+    **dict.fromkeys(PROFILE_PARTS, _PARTS),
+}
 _ROW_KINDS: dict[str, Any] = {"value": {"type": "number"}, "low": _NUMBER, "high": _NUMBER}
 _MODEL_KINDS: dict[str, Any] = {
     **dict.fromkeys(("pinned", "enabled", "remote", "fallback", "resident"), _FLAG),
@@ -92,7 +107,7 @@ class CatalogFileError(ValueError):
     """The file cannot be used; the message names the place."""
 
 
-def read_catalog(path: str, policy: Policy, prior: Prior) -> tuple[Catalog, Load]:
+def read_catalog(path: str, policy: Policy) -> tuple[Catalog, Load]:
     """The catalog and the live state of a file. A model without `evidence` gets it from the
     file's `benchmarks`, its own `quality` and the prior."""
     try:
@@ -104,7 +119,7 @@ def read_catalog(path: str, policy: Policy, prior: Prior) -> tuple[Catalog, Load
     for problem in Draft202012Validator(_SCHEMA).iter_errors(data):
         raise CatalogFileError(f"{path}: {problem.json_path}: {problem.message[:300]}")
     rows = [BenchmarkRow(**item) for item in data.get("benchmarks") or ()]
-    knowledge = Knowledge(prior=prior, rows=group_rows(rows))
+    knowledge = Knowledge(library=Library(rows))
     models = []
     for at, item in enumerate(data["models"]):
         model = _model(item, f"{path}: $.models[{at}]")
@@ -135,13 +150,20 @@ def _model(item: dict[str, Any], where: str) -> Model:
         "aliases": tuple(item.get("aliases") or ()),
         "capabilities": None if capabilities is None else frozenset(capabilities),
         "price": None if price is None else (float(price[0]), float(price[1])),
-        "profile": Profile(**item.get("profile") or {}),
+        "profile": _profile(item.get("profile") or {}, f"{where}.profile"),
         "evidence": {
             category: _evidence(found, f"{where}.evidence.{category}")
             for category, found in (item.get("evidence") or {}).items()
         },
     }
     return Model(**given)
+
+
+def _profile(item: dict[str, Any], where: str) -> Profile:
+    try:
+        return read_profile(item)
+    except TypeError as error:
+        raise CatalogFileError(f"{where}: {error}") from None
 
 
 def _evidence(item: Any, where: str) -> Evidence:

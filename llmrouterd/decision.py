@@ -106,7 +106,7 @@ def decide(
             mode, name = "task", "embeddings"
             ranked = _rank_for_task(fit, scorer, policy, load)
         else:
-            ranked = rank(scorer.score(model) for model in fit)
+            ranked = rank(scorer.candidates(fit))
     return Decision(
         mode=mode,
         rule=name,

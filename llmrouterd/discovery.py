@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.assemble import Knowledge, assemble
+from llmrouterd.assemble import Knowledge, assemble, identity_of
 from llmrouterd.errors import UpstreamError
 from llmrouterd.tasks import guard
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from llmrouterd.backends.base import ModelFacts
     from llmrouterd.backends.pool import BackendPool, Entry
+    from llmrouterd.catalog import Model
+    from llmrouterd.naming import Identity
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.residency import Residency
     from llmrouterd.snapshot import Current
@@ -58,6 +61,8 @@ class Discovery:
         self._residency = residency
         self._on_event = on_event
         self._others_since = 0.0
+        self._made_of: object = None
+        self._made_with: Knowledge | None = None
         self.knowledge = knowledge
         self.backends: dict[str, Health] = {}
 
@@ -89,6 +94,28 @@ class Discovery:
             new.failures = old.failures
             self._report(new)
 
+    def identify(self, model: Model) -> Identity:
+        """What a model's names are looked up by."""
+        spec = self._current.snapshot.policy.backend(model.backend)
+        return identity_of(model, spec.type if spec else "")
+
+    def matched(self) -> Counter[str]:
+        """Of how many models each source has figures."""
+        library = self.knowledge.library
+        return Counter(
+            source
+            for model in self._current.snapshot.catalog.models
+            for source in {
+                figure.row.source
+                for figure in library.figures(library.matches(self.identify(model), model.id))
+            }
+        )
+
+    def learn(self, **parts: Any) -> None:
+        """Replace parts of the knowledge, and rebuild the catalog with it."""
+        self.knowledge = replace(self.knowledge, **parts)
+        self.rebuild()
+
     def wake(self) -> None:
         """Poll every backend now."""
         for health in self.backends.values():
@@ -98,6 +125,12 @@ class Discovery:
         """Assemble the catalog anew and swap it in if it changed."""
         snapshot = self._current.snapshot
         facts = {name: health.facts for name, health in self.backends.items()}
+        made_of = (snapshot.policy, facts)
+        # Evidence takes a millisecond a model, and most polls bring nothing new.
+        if made_of == self._made_of and self.knowledge is self._made_with:
+            self._tend_fallbacks()
+            return
+        self._made_of, self._made_with = made_of, self.knowledge
         catalog = assemble(snapshot.policy, facts, self.knowledge)
         if catalog != snapshot.catalog:
             before = {model.id for model in snapshot.catalog.models}

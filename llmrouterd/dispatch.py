@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmrouterd.answer import Answer
 from llmrouterd.backends.base import Call
 from llmrouterd.cooldown import Cooldowns
 from llmrouterd.errors import (
@@ -55,49 +56,6 @@ class _Request:
     attempts: list[Attempt]
 
 
-@dataclass(slots=True)
-class Answer:
-    """A running answer. Whoever holds it must call `close`, also after an error.
-
-    `started` and `first_at` are monotonic seconds.
-    """
-
-    model: Model
-    spec: BackendSpec
-    attempts: list[Attempt]
-    started: float
-    first_at: float
-    _stream: Stream
-    _first: list[Frame] | None
-    _release: Callable[[UpstreamError | None], None]
-    tools_dropped: bool = False
-    _closed: bool = field(default=False)
-
-    async def next(self) -> list[Frame] | None:
-        """The next frames, None at the end. Raises UpstreamError."""
-        if self._first is not None:
-            frames, self._first = self._first, None
-            return frames
-        idle, total = self.spec.timeouts.idle or None, self.spec.timeouts.total
-        if not total:
-            return await self._stream.next(idle)
-        left = self.started + total - time.monotonic()
-        try:
-            if left > 0:
-                return await self._stream.next(min(left, idle or left))
-        except UpstreamTimeout:
-            if idle and idle <= left:
-                raise
-        raise UpstreamTimeout(f"{self.spec.name} took more than {total:g} s.")
-
-    def close(self, error: UpstreamError | None = None) -> None:
-        """Let go of the backend; `error` is what the answer failed with, if it did."""
-        if not self._closed:
-            self._closed = True
-            self._stream.close()
-            self._release(error)
-
-
 class Dispatcher:
     """One for the daemon's life; policies come and go with the snapshots it is given."""
 
@@ -114,6 +72,8 @@ class Dispatcher:
         self.busy: dict[str, int] = {}
         self.cooldowns = Cooldowns()
         self.last_request = time.monotonic()  # a start is no idle time
+        self.arrivals = 0
+        self.arrived = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
@@ -271,7 +231,9 @@ class Dispatcher:
         stream: Stream | None = None
         entered = answered = False
         failure: UpstreamError | None = None
+        warm = model.remote or model.id in self._residency.resident
         self._enter(model, spec)
+        asked_at, arrival = self.last_request, self.arrivals if self.in_flight == 1 else 0
         try:
             await _enter_queue(entry, spec)
             entered = True
@@ -310,6 +272,9 @@ class Dispatcher:
             started=request.started,
             first_at=time.monotonic(),
             tools_dropped=bool(request.chat.tools_json) and "tools" not in call.body,
+            asked_at=asked_at,
+            warm=warm,
+            arrival=arrival,
             _stream=stream,
             _first=first,
             _release=release,
@@ -318,6 +283,8 @@ class Dispatcher:
     def _enter(self, model: Model, spec: BackendSpec) -> None:
         now = self.last_request = time.monotonic()
         self.busy[model.id] = self.busy.get(model.id, 0) + 1
+        self.arrivals += 1
+        self.arrived.set()
         probe = spec.timeouts.first_token or 60.0
         self.cooldowns.begin(model.id, now, probe)
         self.cooldowns.begin(spec.name, now, probe)

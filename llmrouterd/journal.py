@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Outcome:
     """How a decision ended. status: ok, client_gone, or the code of an error. ttft and seconds
-    from the request's arrival; words only where logging.prompts is on."""
+    from the request's arrival; words only where logging.prompts is on.
+
+    The rest is what profiles are kept up to date with: `waited` and `generated` are the seconds
+    that the answering model took until its first token and from there, `usage` and `timings` its
+    backend's figures; warm: it was loaded; alone: no other request ran meanwhile.
+    """
 
     id: str
     status: str = "ok"
@@ -35,14 +40,25 @@ class Outcome:
     completion_tokens: int | None = None
     tools_dropped: bool = False
     words: str = ""
+    waited: float | None = None
+    generated: float | None = None
+    usage: dict[str, Any] | None = None
+    timings: dict[str, Any] | None = None
+    warm: bool = False
+    alone: bool = False
 
 
 class Journal:
     """`record` never waits: the store writes behind."""
 
     def __init__(
-        self, store: Store, metrics: Metrics, on_event: Callable[[str, dict[str, Any]], None]
+        self,
+        store: Store,
+        metrics: Metrics,
+        on_event: Callable[[str, dict[str, Any]], None],
+        observe: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
+        self._observe = observe
         self._store = store
         self._metrics = metrics
         self._on_event = on_event
@@ -50,6 +66,7 @@ class Journal:
     def record(self, decision: Decision, outcome: Outcome) -> None:
         model = outcome.model.id if outcome.model else None
         self._measure(decision, outcome, model)
+        self._observe(outcome)
         signals = decision.signals
         self._store.record(
             {

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 import re2
 
+from llmrouterd.policy_profiling import Profiling
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llmrouterd.chat import Validators
     from llmrouterd.classifier.lexicon import LexiconSet
+    from llmrouterd.evidence.figures import Figures
     from llmrouterd.request_schema import Limits
 
 GENERAL = "general"
@@ -223,6 +226,8 @@ class Scoring:
     difficulty: float
     patience_seconds: float
     generalist: float
+    margin: float
+    spread: float
     assumed: Assumed
 
 
@@ -312,18 +317,23 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profiling:
-    enabled: bool
-    idle_seconds: float
-    output_tokens: int
-    timeout_seconds: float
-    remote: bool
+class ProviderSpec:
+    """What the owner says of one source; `enabled` None is 'not said'."""
+
+    enabled: bool | None = None
+    url: str = ""
+    api_key: Secret = field(default_factory=Secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmarks:
     enabled: bool
     files: tuple[str, ...]
+    seed: bool
+    every_hours: float
+    budget_seconds: float
+    hf_token: Secret
+    providers: Mapping[str, ProviderSpec]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,6 +386,7 @@ class Policy:
     storage: Storage
     logging: Logging
     lexicons: LexiconSet = field(repr=False, compare=False)
+    figures: Figures = field(repr=False, compare=False)
     validators: Validators = field(repr=False, compare=False)
 
     def backend(self, name: str) -> BackendSpec | None:

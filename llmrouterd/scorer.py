@@ -10,11 +10,15 @@ from llmrouterd.evidence import OVERALL
 from llmrouterd.policy import GENERAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from llmrouterd.catalog import Model
+    from llmrouterd.catalog import Evidence, Model, Profile
     from llmrouterd.policy import Assumed, Policy, Rule, Weights
     from llmrouterd.signals import Signals
+
+
+# Points that a lead which is not clear loses besides itself, so that the generalist wins the tie.
+_TIE = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,24 +99,55 @@ class Scorer:
         total = sum([points for _, points in kept])
         return Candidate(model.id, total, quality, seconds, kept)
 
+    def candidates(self, models: Sequence[Model]) -> list[Candidate]:
+        """Score models that compete. One whose lead over the best generalist among them is not
+        clear loses that lead in the term `margin`."""
+        scored = [self.score(model) for model in models]
+        known = [item for item in zip(models, scored, strict=True) if OVERALL in item[0].evidence]
+        if not known or self._category == GENERAL:
+            return scored
+        best, top = max(known, key=lambda item: item[0].evidence[OVERALL].mean)
+        for at, (model, one) in enumerate(zip(models, scored, strict=True)):
+            if one.quality >= top.quality and not self._is_clear(model, best):
+                lost = self._w.quality * 100.0 * (one.quality - top.quality) + _TIE
+                terms = (*one.terms, ("margin", -lost))
+                scored[at] = one._replace(total=one.total - lost, terms=terms)
+        return scored
+
+    def _is_clear(self, model: Model, best: Model) -> bool:
+        """Whether the lead over the best generalist outweighs what is trailed by overall. Both
+        count in standard deviations: what is certain counts more than what is vague, and the
+        overall quality says little of a category however well it is known."""
+        scoring = self._policy.scoring
+        here, there = self._in_category(model), self._in_category(best)
+        above, below = best.evidence[OVERALL], model.evidence[OVERALL]
+        scatter = math.hypot(above.sd, below.sd, scoring.spread, scoring.spread)
+        lead = (here[0] - there[0]) * scatter
+        trail = (above.mean - below.mean) * math.hypot(here[1], there[1])
+        return trail <= 0.0 or lead > scoring.margin * trail
+
     def quality(self, model: Model) -> float:
         """Chance of a good answer: ability in the category against the prompt's difficulty."""
-        overall = model.evidence.get(OVERALL)
-        if overall is None:
+        if OVERALL not in model.evidence:
             return 0.0
-        mean, sd = overall.mean, overall.sd
-        special = model.evidence.get(self._category) if self._category != GENERAL else None
-        if special is not None:
-            share = self._policy.scoring.generalist
-            mean = (1.0 - share) * special.mean + share * mean
-            sd = special.sd
+        mean, sd = self._in_category(model)
         ability = self._policy.scoring.discrimination * (mean - self._w.risk * sd)
-        return _logistic(ability - self._shift)
+        return logistic(ability - self._shift)
+
+    def _in_category(self, model: Model) -> tuple[float, float]:
+        """Mean and sd in the category, in logits: overall where nothing special is known."""
+        overall: Evidence = model.evidence[OVERALL]
+        special = model.evidence.get(self._category) if self._category != GENERAL else None
+        if special is None:
+            return overall.mean, overall.sd
+        share = self._policy.scoring.generalist
+        return (1.0 - share) * special.mean + share * overall.mean, special.sd
 
     def seconds(self, model: Model) -> float:
-        """Seconds until the answer's end: queue, load, prefill and decode."""
+        """Seconds until the answer's end: queue, load, prefill, and decode beside what runs."""
         assumed, profile = self._policy.scoring.assumed, model.profile
         size = model.size_b or assumed.size_b
+        busy, slots = self._load.busy.get(model.id, 0), self._load.slots.get(model.id, 1)
         if model.remote:
             decode = profile.decode_tokens_per_second or assumed.remote_tokens_per_second
             answer = (profile.ttft_seconds or assumed.remote_seconds) + self._output / decode
@@ -120,10 +155,12 @@ class Scorer:
         else:
             decode = profile.decode_tokens_per_second or assumed.decode_tokens_per_second / size
             prefill = profile.prefill_tokens_per_second or assumed.prefill_tokens_per_second / size
+            if busy and profile.parallel:
+                decode = _shared_pace(profile, decode, min(busy + 1, slots))
             answer = self._prompt_tokens(model) / prefill + self._output / decode
+            answer += profile.ttft_base_seconds or 0.0
             load_seconds = 0.0 if model.id in self._load.resident else _load_seconds(model, assumed)
-        waiting = self._load.busy.get(model.id, 0) // self._load.slots.get(model.id, 1)
-        return waiting * answer + load_seconds + answer
+        return busy // slots * answer + load_seconds + answer
 
     def _felt(self, seconds: float) -> float:
         """Seconds as a waiting person counts them: fully at first, then less and less."""
@@ -139,7 +176,18 @@ def _load_seconds(model: Model, assumed: Assumed) -> float:
         return model.profile.load_seconds
     # Half a byte a parameter is what the common 4-bit quantisations come to.
     size = model.size_bytes or (model.size_b or assumed.size_b) * 0.55e9
-    return size / (assumed.load_gigabytes_per_second * 1e9)
+    # With its file in the page cache it was faster than it will be without.
+    warm = model.profile.warm_load_seconds or 0.0
+    return max(warm, size / (assumed.load_gigabytes_per_second * 1e9))
+
+
+def _shared_pace(profile: Profile, alone: float, streams: int) -> float:
+    """Tokens per second of one answer beside others, as measured with at most so many."""
+    pace = alone
+    for measured in profile.parallel:
+        if measured.streams <= streams:
+            pace = measured.stream_tokens_per_second
+    return min(alone, pace)
 
 
 def tool_tokens_for(model: Model, signals: Signals) -> int:
@@ -153,5 +201,6 @@ def sends_tools(model: Model, needs: frozenset[str]) -> bool:
     return model.capabilities is None or "tools" in model.capabilities or "tools" in needs
 
 
-def _logistic(value: float) -> float:
+def logistic(value: float) -> float:
+    """A logit as a chance."""
     return 1.0 / (1.0 + math.exp(-value)) if value > -60.0 else 0.0

@@ -28,6 +28,9 @@ NEED_RECORDINGS = (
     "test_recorded_exchanges.py",
     "test_request_validation.py",
     "test_support_recordings.py",
+    "test_sync.py",
+    "test_sync_cli.py",
+    "test_sync_daemon.py",
     "test_words.py",
 )
 collect_ignore = [] if shared_directory().is_dir() else list(NEED_RECORDINGS)

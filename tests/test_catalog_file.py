@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from llmrouterd.api.admin import model_data
-from llmrouterd.app import read_prior
 from llmrouterd.catalog import Catalog, Profile
 from llmrouterd.catalog_file import CatalogFileError, read_catalog
 from llmrouterd.evidence import OVERALL
@@ -20,7 +19,7 @@ from tests.support.policies import catalog, model, policy
 def written(folder: Path, content: Any) -> tuple[Catalog, Load]:
     file = folder / "catalog.json"
     file.write_text(content if isinstance(content, str) else json.dumps(content))
-    return read_catalog(str(file), policy(), read_prior())
+    return read_catalog(str(file), policy())
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -61,7 +60,7 @@ def test_rows_and_estimates_make_the_evidence(tmp_path: Path) -> None:
     )
     evidence = found.models[0].evidence
     assert evidence["coding"].sources[0].source == "lmarena/coding 1400"
-    assert evidence["math"].sources[0].source == "owner: 0.7"
+    assert "owner: 0.7" in [source.source for source in evidence["math"].sources]
     assert load.resident == {"box/m"}
 
 
@@ -118,4 +117,4 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, content: str, mess
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CatalogFileError, match="cannot be read: No such file"):
-        read_catalog(str(tmp_path / "none"), policy(), read_prior())
+        read_catalog(str(tmp_path / "none"), policy())

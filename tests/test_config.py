@@ -143,6 +143,7 @@ EFFECTS = [
         {33},
     ),
     ("ROUTER_DATABASE", "/srv/x.db", lambda p: p.storage.database, "/srv/x.db"),
+    ("ROUTER_SYNC_HOURS", "0", lambda p: p.benchmarks.every_hours, 0),
     ("ROUTER_LOG_LEVEL", "debug", lambda p: p.logging.level, "debug"),
     ("ROUTER_LOG_FORMAT", "console", lambda p: p.logging.format, "console"),
     (

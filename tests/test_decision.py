@@ -209,7 +209,7 @@ def test_unknown_capabilities_pass_with_a_penalty() -> None:
     models = catalog(model("box/unknown", capabilities=None), model("box/no"))
     found = made(models=models, needs=F({"vision"}))
     assert ids(found) == ["box/unknown"]
-    assert dict(found.ranked[0].terms)["unknown"] == -20
+    assert dict(found.ranked[0].terms)["unknown"] == -50
 
 
 def test_soft_gates_bend_only_when_nobody_is_left() -> None:

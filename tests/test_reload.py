@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from llmrouterd import watcher
-from llmrouterd.app import read_prior
 from llmrouterd.assemble import Knowledge
 from llmrouterd.backends.base import Hooks
 from llmrouterd.backends.pool import BackendPool
@@ -71,7 +70,7 @@ async def watching(file: Path, state: Path) -> AsyncIterator[Watched]:
 
     current = Current(load_policy(settings))
     pool = BackendPool(Hooks())
-    discovery = Discovery(current, pool, Residency(), Knowledge(prior=read_prior()), on_event)
+    discovery = Discovery(current, pool, Residency(), Knowledge(), on_event)
     discovery.follow(current.snapshot.policy)
     reloader = Reloader(settings, current, discovery, Metrics(), on_event)
     task = asyncio.create_task(reloader.watch())

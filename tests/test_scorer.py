@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrouterd.catalog import Model, Profile
+from llmrouterd.catalog import Evidence, Model, ParallelSpeed, Profile
 from llmrouterd.policy import Policy
 from llmrouterd.scorer import Candidate, Load, Scorer, sends_tools, tool_tokens_for
 from tests.support.policies import model, policy, signals
@@ -21,6 +22,7 @@ MEASURED = Profile(
     prefill_tokens_per_second=100.0,
     decode_tokens_per_second=20.0,
 )
+BESIDE = (ParallelSpeed(streams=2, tokens_per_second=20.0, stream_tokens_per_second=10.0),)
 
 
 def score(
@@ -75,6 +77,27 @@ LOADED = Load(resident=F({"box/m"}))
             Load(resident=F({"box/m"}), busy={"box/m": 1}, slots={"box/m": 2}),
             {"prompt_tokens": 1000},
             30.0,
+        ),
+        # What every answer waits, and the slower pace beside another one.
+        (
+            {"profile": replace(MEASURED, ttft_base_seconds=0.5)},
+            LOADED,
+            {"prompt_tokens": 1000},
+            30.5,
+        ),
+        (
+            {"profile": replace(MEASURED, parallel=BESIDE)},
+            Load(resident=F({"box/m"}), busy={"box/m": 1}, slots={"box/m": 2}),
+            {"prompt_tokens": 1000},
+            50.0,
+        ),
+        ({"profile": replace(MEASURED, parallel=BESIDE)}, LOADED, {"prompt_tokens": 1000}, 30.0),
+        # A warm load is the least that a cold one takes.
+        (
+            {"profile": replace(MEASURED, load_seconds=None, warm_load_seconds=99.0)},
+            Load(),
+            {"prompt_tokens": 1000},
+            129.0,
         ),
         # Not measured: assumed by size.
         ({"size_b": 14.0}, LOADED, {"prompt_tokens": 20}, unmeasured(14.0)),
@@ -156,8 +179,8 @@ def test_the_category_counts_most_and_the_generalist_a_share() -> None:
     )
     assert general == pytest.approx(math)
     assert coding > general + 0.15
-    pure = policy("scoring: {generalist: 0}")
-    assert score(item, rules=pure, category="coding").quality > coding
+    mixed = policy("scoring: {generalist: 0.5}")
+    assert general < score(item, rules=mixed, category="coding").quality < coding
 
 
 def test_risk_takes_off_what_is_not_known() -> None:
@@ -180,3 +203,94 @@ def test_a_larger_model_of_unknown_speed_is_better_and_slower(
     )
     assert first.quality <= second.quality
     assert first.seconds <= second.seconds + 1e-9
+
+
+def known(id_: str, overall: float, coding: float, *, sd: float = 0.1, vague: float = 0.1) -> Model:
+    """A model of these abilities, in logits; sd is that of `overall`, vague that of `coding`."""
+    evidence = {
+        "overall": Evidence(mean=overall, sd=sd, sources=()),
+        "coding": Evidence(mean=coding, sd=vague, sources=()),
+    }
+    return model(id_, evidence=evidence)
+
+
+def compete(*models: Model, scoring: str = "", category: str = "coding") -> dict[str, Candidate]:
+    rules = policy(f"scoring: {{{scoring}}}")
+    weights = rules.rules[-1].weights[rules.scoring.preset]
+    scorer = Scorer(signals(category=category), rules, rules.rules[-1], weights, Load())
+    return {candidate.model: candidate for candidate in scorer.candidates(models)}
+
+
+GENERALIST = known("box/general", overall=1.0, coding=0.5)
+
+
+@pytest.mark.parametrize(
+    ("specialist", "clear"),
+    [
+        ({"overall": 0.0, "coding": 2.5}, True),
+        ({"overall": 0.0, "coding": 0.7}, False),
+        # The same lead where the category is hardly known, and where the overall figure is not.
+        ({"overall": 0.0, "coding": 2.5, "vague": 2.0}, False),
+        ({"overall": 0.0, "coding": 0.7, "sd": 3.0}, True),
+        # Who does not trail needs no margin.
+        ({"overall": 1.0, "coding": 0.51}, True),
+    ],
+)
+def test_the_generalist_is_left_only_on_a_clear_lead(
+    specialist: dict[str, float], clear: bool
+) -> None:
+    found = compete(GENERALIST, known("box/coder", **specialist))
+    one, other = found["box/general"], found["box/coder"]
+    assert other.quality > one.quality
+    assert ("margin" not in dict(other.terms)) is clear
+    assert (other.total > one.total) is clear
+    assert other.total == pytest.approx(sum(points for _, points in other.terms))
+    assert "margin" not in dict(one.terms)
+
+
+def test_a_lead_that_is_not_clear_is_lost_and_no_more() -> None:
+    found = compete(GENERALIST, known("box/coder", overall=0.0, coding=0.7))
+    assert found["box/general"].total == pytest.approx(found["box/coder"].total, abs=0.02)
+
+
+def test_the_margin_is_the_owners() -> None:
+    coder = known("box/coder", overall=0.0, coding=0.7)
+    for text, left in (("margin: 0", True), ("margin: 1000", False)):
+        found = compete(GENERALIST, coder, scoring=text)
+        assert (found["box/coder"].total > found["box/general"].total) is left
+    sure = known("box/coder", overall=0.0, coding=9.0)
+    assert "margin" in dict(compete(GENERALIST, sure, scoring="margin: 1000")["box/coder"].terms)
+
+
+def test_without_a_category_or_evidence_there_is_no_margin() -> None:
+    coder = known("box/coder", overall=0.0, coding=0.7)
+    found = compete(GENERALIST, coder, category="general")
+    assert found["box/general"].total > found["box/coder"].total
+    assert all("margin" not in dict(one.terms) for one in found.values())
+    nothing = Model(id="box/none", name="none", backend="box")
+    assert compete(nothing)["box/none"].quality == 0.0
+    assert "margin" not in dict(compete(GENERALIST, nothing)["box/none"].terms)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.05, 2), st.floats(0.05, 2)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_the_chosen_model_is_the_generalist_or_clearly_better(
+    abilities: list[tuple[float, float, float, float]],
+) -> None:
+    models = [
+        known(f"box/{at}", overall=one, coding=other, sd=sd, vague=vague)
+        for at, (one, other, sd, vague) in enumerate(abilities)
+    ]
+    found = compete(*models)
+    assert list(found) == [item.id for item in models]
+    best = max(models, key=lambda item: item.evidence["overall"].mean)
+    assert "margin" not in dict(found[best.id].terms)
+    chosen = max(found.values(), key=lambda one: one.total)
+    assert chosen.quality >= found[best.id].quality
+    if chosen.quality > found[best.id].quality:
+        assert "margin" not in dict(chosen.terms)

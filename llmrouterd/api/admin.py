@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from llmrouterd import store
+from llmrouterd import tables
 from llmrouterd.api.body import read_body
 from llmrouterd.api.openai import context_of, read_decision
 from llmrouterd.api.state import STATE, State, json_response
 from llmrouterd.chat import parse_request
 from llmrouterd.errors import BadRequest, NoModelAvailable, NotFound
 from llmrouterd.explanation import describe, in_words
+from llmrouterd.scorer import logistic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from llmrouterd.catalog import Model
+    from llmrouterd.policy import Policy
 
 
 async def models(request: web.Request) -> web.Response:
@@ -33,7 +35,11 @@ async def models(request: web.Request) -> web.Response:
     return json_response(
         {
             "models": [
-                {**model_data(item), "resident": item.id in resident}
+                {
+                    **model_data(item),
+                    "evidence": evidence_data(item, state.current.snapshot.policy),
+                    "resident": item.id in resident,
+                }
                 for item in state.current.snapshot.catalog.models
             ]
         }
@@ -45,6 +51,27 @@ def model_data(model: Model) -> dict[str, Any]:
     data = asdict(model)
     data["capabilities"] = None if model.capabilities is None else sorted(model.capabilities)
     return data
+
+
+def evidence_data(model: Model, policy: Policy) -> dict[str, Any]:
+    """The evidence by category: each source with its share of the mean, and `quality`, the
+    chance of a good answer to a prompt of middling difficulty: one sd below, mean, one above."""
+    discrimination = policy.scoring.discrimination
+    return {
+        category: {
+            "mean": found.mean,
+            "sd": found.sd,
+            "quality": [
+                round(logistic(discrimination * (found.mean + side * found.sd)), 4)
+                for side in (-1, 0, 1)
+            ],
+            "sources": [
+                {**asdict(source), "weight": round(weight, 4)}
+                for source, weight in zip(found.sources, found.weights, strict=True)
+            ],
+        }
+        for category, found in model.evidence.items()
+    }
 
 
 async def catalog(request: web.Request) -> web.Response:
@@ -85,39 +112,6 @@ async def backends(request: web.Request) -> web.Response:
             }
         )
     return json_response({"backends": found})
-
-
-async def profiles(request: web.Request) -> web.Response:
-    """GET /admin/profiles: measured speeds, and the measuring in hand."""
-    state = request.app[STATE]
-    measured = [
-        {"model": model.id, "digest": model.digest, **asdict(model.profile)}
-        for model in state.current.snapshot.catalog.models
-        if model.profile.samples
-    ]
-    return json_response(
-        {
-            "profiles": measured,
-            "failed": state.profiler.failures(),
-            "progress": state.profiler.progress,
-        }
-    )
-
-
-async def reprofile(request: web.Request) -> web.Response:
-    """POST /admin/reprofile: measure all models again."""
-    waiting = request.app[STATE].profiler.ask()
-    return json_response({"status": "accepted", "models": waiting}, 202)
-
-
-async def benchmarks(request: web.Request) -> web.Response:
-    """GET /admin/benchmarks: sources, and the evidence of each model by category."""
-    state = request.app[STATE]
-    evidence = {
-        model.id: {category: asdict(found) for category, found in model.evidence.items()}
-        for model in state.current.snapshot.catalog.models
-    }
-    return json_response({"sources": list(state.benchmarks.sources.values()), "evidence": evidence})
 
 
 async def policy(request: web.Request) -> web.Response:
@@ -174,14 +168,14 @@ async def decisions(request: web.Request) -> web.Response:
     state = request.app[STATE]
     limit = int(_number(request, "limit", 50.0, 1.0, 1000.0))
     before = _number(request, "before", 0.0, 0.0, 1e12) or None
-    rows = await _query(state, store.recent_decisions(limit, before))
+    rows = await query(state, tables.recent_decisions(limit, before))
     return json_response({"decisions": rows})
 
 
 async def decision(request: web.Request) -> web.Response:
     """GET /admin/decisions/{id}: one, with everything that made it."""
     state = request.app[STATE]
-    row = await _query(state, store.decision(request.match_info["id"]))
+    row = await query(state, tables.decision(request.match_info["id"]))
     if row is None:
         raise NotFound("No such decision is kept.")
     return json_response({**row, "words": in_words(row["record"])})
@@ -202,7 +196,8 @@ async def explain(request: web.Request) -> web.Response:
     return json_response({**described, "words": in_words(described)})
 
 
-async def _query(state: State, work: Callable[[Database], Any]) -> Any:
+async def query(state: State, work: Callable[[Database], Any]) -> Any:
+    """What a query of the database gives; NoModelAvailable while it cannot be read."""
     try:
         return await asyncio.wait_for(asyncio.wrap_future(state.store.run(work)), 10)
     except (sqlite3.Error, OSError, TimeoutError) as error:

@@ -30,8 +30,8 @@ from llmrouterd.signals import RequestContext
 from llmrouterd.signature import render
 
 if TYPE_CHECKING:
+    from llmrouterd.answer import Answer
     from llmrouterd.catalog import Model
-    from llmrouterd.dispatch import Answer
     from llmrouterd.explanation import Attempt
     from llmrouterd.policy import Server
     from llmrouterd.snapshot import Snapshot
@@ -174,12 +174,16 @@ async def _send(
         finally:
             answer.close()
             _read_usage(progress, outcome)
+            outcome.alone = 0 < answer.arrival == dispatcher.arrivals
+            outcome.generated = time.monotonic() - answer.first_at
 
 
 def _tell(answer: Answer, outcome: Outcome, headers: dict[str, str]) -> None:
     """Who answers: for the journal and for the client."""
     outcome.model = answer.model
     outcome.ttft = answer.first_at - answer.started
+    outcome.waited = answer.first_at - answer.asked_at
+    outcome.warm = answer.warm
     outcome.tools_dropped = answer.tools_dropped
     _name_model(answer.model, headers)
 
@@ -191,6 +195,7 @@ def _name_model(model: Model, headers: dict[str, str]) -> None:
 
 def _read_usage(progress: Progress, outcome: Outcome) -> None:
     if progress.usage:
+        outcome.usage, outcome.timings = progress.usage, progress.timings
         outcome.prompt_tokens = _count(progress.usage.get("prompt_tokens"))
         outcome.completion_tokens = _count(progress.usage.get("completion_tokens"))
 

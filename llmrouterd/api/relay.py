@@ -17,8 +17,8 @@ from llmrouterd.sse import DONE, encode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from llmrouterd.answer import Answer
     from llmrouterd.backends.base import Frame
-    from llmrouterd.dispatch import Answer
 
 _STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -31,10 +31,11 @@ _STREAM_HEADERS = {
 class Progress:
     """What is known of a running answer. `complete`: it said that it was over."""
 
-    __slots__ = ("_finished", "done", "usage")
+    __slots__ = ("_finished", "done", "timings", "usage")
 
     def __init__(self) -> None:
         self.usage: dict[str, Any] | None = None
+        self.timings: dict[str, Any] | None = None
         self.done = False
         self._finished: dict[int, bool] = {}
 
@@ -48,6 +49,7 @@ class Progress:
         usage = chunk.get("usage")
         if usage:
             self.usage = usage
+            self.timings = chunk.get("timings")
         choices = chunk.get("choices")
         if not choices:
             return bool(usage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrouterd.api import admin, health, openai
+from llmrouterd.api import admin, evidence, health, openai, profiling
 from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
 
 if TYPE_CHECKING:
@@ -21,12 +21,15 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "/v1/chat/completions", CLIENT, openai.chat_completions),
     ("POST", "/v1/completions", CLIENT, openai.completions),
     ("POST", "/v1/embeddings", CLIENT, openai.embeddings),
+    ("POST", "/v1/feedback", CLIENT, evidence.feedback),
     ("GET", "/admin/models", ADMIN, admin.models),
+    ("GET", "/admin/models/{id:.+}", ADMIN, evidence.model),
     ("GET", "/admin/catalog", ADMIN, admin.catalog),
     ("GET", "/admin/backends", ADMIN, admin.backends),
-    ("GET", "/admin/profiles", ADMIN, admin.profiles),
-    ("POST", "/admin/reprofile", ADMIN, admin.reprofile),
-    ("GET", "/admin/benchmarks", ADMIN, admin.benchmarks),
+    ("GET", "/admin/profiles", ADMIN, profiling.profiles),
+    ("POST", "/admin/reprofile", ADMIN, profiling.reprofile),
+    ("GET", "/admin/benchmarks", ADMIN, evidence.benchmarks),
+    ("POST", "/admin/sync", ADMIN, evidence.sync),
     ("GET", "/admin/policy", ADMIN, admin.policy),
     ("POST", "/admin/reload", ADMIN, admin.reload),
     ("GET", "/admin/decisions", ADMIN, admin.decisions),

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from llmrouterd.benchmarks.worker import BenchmarkWorker
     from llmrouterd.discovery import Discovery
     from llmrouterd.dispatch import Dispatcher
+    from llmrouterd.feedback import Feedback
     from llmrouterd.journal import Journal
     from llmrouterd.metrics import Metrics
-    from llmrouterd.profiler import Profiler
+    from llmrouterd.profiling.worker import Profiler
     from llmrouterd.snapshot import Current
     from llmrouterd.store import Store
     from llmrouterd.token_count import TokenCounter
@@ -34,6 +35,7 @@ class State:
     current: Current
     dispatcher: Dispatcher
     discovery: Discovery
+    feedback: Feedback
     journal: Journal
     metrics: Metrics
     profiler: Profiler

@@ -36,6 +36,16 @@ class Call(NamedTuple):
     keep_alive: str | None = None
 
 
+class Footprint(NamedTuple):
+    """What a loaded model takes, in bytes; None is 'does not say'. context: the tokens that it
+    was loaded for. load_seconds: how long its last load took, where the backend timed it."""
+
+    vram_bytes: int | None = None
+    ram_bytes: int | None = None
+    context: int | None = None
+    load_seconds: float | None = None
+
+
 class Stream(Protocol):
     """A streaming answer. `next` waits at most `timeout` seconds (None: for ever).
 
@@ -63,6 +73,13 @@ class Backend(Protocol):
     async def embed(self, call: Call) -> dict[str, Any]:
         """Send an embeddings request; the answer is in OpenAI's form."""
 
+    async def unload(self, model: str) -> bool:
+        """Take a model out of memory; the next request loads it again. False: cannot be done."""
+
+    async def footprint(self, model: str) -> Footprint | None:
+        """What a model takes in memory; None where it is not loaded or the backend does not say.
+        Never loads one."""
+
     def state(self) -> dict[str, Any]:
         """What /admin/backends shows besides health, such as the state of owned processes."""
 
@@ -81,4 +98,4 @@ class Hooks:
     log: Callable[[str, dict[str, Any]], None] = field(default=lambda event, fields: None)
 
 
-__all__ = ["Backend", "Call", "Frame", "Hooks", "ModelFacts", "Stream"]
+__all__ = ["Backend", "Call", "Footprint", "Frame", "Hooks", "ModelFacts", "Stream"]

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.backends.base import Hooks, ModelFacts
+from llmrouterd.backends.base import Footprint, Hooks, ModelFacts
 from llmrouterd.backends.http import HttpClient
 from llmrouterd.backends.openai import PATHS, entries, first_int, stream_body, texts
 from llmrouterd.backends.stream import open_stream
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from llmrouterd.backends.base import Call, Stream
     from llmrouterd.policy import BackendSpec
 
+_UNLOAD_LOOKS, _UNLOAD_PAUSE = 100, 0.1
 _LOADED = {"loaded": True, "sleeping": False, "unloaded": False, "loading": False}
 
 
@@ -30,15 +33,16 @@ class LlamaCppBackend:
     def __init__(self, spec: BackendSpec, hooks: Hooks) -> None:
         self.spec = spec
         self._client = HttpClient(replace(spec, url=spec.url.removesuffix("/v1")), pooled=False)
+        self._metas: dict[str, dict[str, Any]] = {}
 
     async def discover(self) -> tuple[ModelFacts, ...]:
         """See `Backend`."""
         listing, props = await asyncio.gather(self._client.get_json("/v1/models"), self._props())
         router = props.get("role") == "router"
-        found = []
-        for entry in entries(listing, self.spec.name):
-            found.append(_router_facts(entry) if router else _single_facts(entry, props))
-        return tuple(found)
+        listed = tuple(entries(listing, self.spec.name))
+        if not router:
+            return tuple(_single_facts(entry, props) for entry in listed)
+        return await asyncio.to_thread(lambda: tuple(map(self._routed, listed)))
 
     async def stream(self, call: Call) -> Stream:
         """See `Backend`."""
@@ -52,6 +56,30 @@ class LlamaCppBackend:
         body = {**call.body, "model": call.model}
         return await self._client.post_json("/v1/embeddings", body, timeout=None)
 
+    async def unload(self, model: str) -> bool:
+        """See `Backend`: a router can, if it loads again by itself."""
+        props = await self._props()
+        if props.get("role") != "router" or props.get("models_autoload") is False:
+            return False
+        try:
+            await self._client.post_json("/models/unload", {"model": model}, timeout=10)
+        except UpstreamStatus as error:
+            if error.upstream_status != 400 or "not running" not in error.message:
+                raise
+        for _ in range(_UNLOAD_LOOKS):  # it says yes at once, and the child ends a little later
+            listing = await self._client.get_json("/v1/models")
+            if not any(
+                entry["id"] == model and _router_facts(entry).loaded
+                for entry in entries(listing, self.spec.name)
+            ):
+                return True
+            await asyncio.sleep(_UNLOAD_PAUSE)
+        return False
+
+    async def footprint(self, model: str) -> Footprint | None:
+        """See `Backend`; the server does not say."""
+        return None
+
     def state(self) -> dict[str, Any]:
         """See `Backend`."""
         return {}
@@ -62,6 +90,15 @@ class LlamaCppBackend:
     async def close(self) -> None:
         """See `Backend`."""
         await self._client.close()
+
+    def _routed(self, entry: dict[str, Any]) -> ModelFacts:
+        """A router's model. It tells its size and context while it is loaded only; they are
+        remembered, or a profile would be lost with every unloading."""
+        digest = _file_digest(entry)
+        meta = entry.get("meta")
+        if isinstance(meta, dict) and meta:
+            self._metas[digest] = meta
+        return _router_facts({**entry, "meta": self._metas.get(digest, {})}, digest)
 
     async def _props(self) -> dict[str, Any]:
         try:
@@ -100,7 +137,7 @@ def _single_facts(entry: dict[str, Any], props: dict[str, Any]) -> ModelFacts:
     )
 
 
-def _router_facts(entry: dict[str, Any]) -> ModelFacts:
+def _router_facts(entry: dict[str, Any], digest: str | None = None) -> ModelFacts:
     status = entry.get("status")
     value = status.get("value") if isinstance(status, dict) else None
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
@@ -111,7 +148,7 @@ def _router_facts(entry: dict[str, Any]) -> ModelFacts:
     return ModelFacts(
         name=entry["id"],
         aliases=texts(entry.get("aliases")),
-        digest=_digest(meta, {}),
+        digest=digest,
         # What its template can do is told by /props alone, which would load it.
         capabilities=frozenset(capabilities | {"tools"}),
         context=first_int(meta, "n_ctx", "n_ctx_train"),
@@ -143,3 +180,16 @@ def _digest(meta: dict[str, Any], props: dict[str, Any]) -> str | None:
     parts = [str(meta.get(key)) for key in ("n_params", "size", "n_embd", "ftype") if key in meta]
     path = props.get("model_path")
     return "-".join([*parts, str(path)] if path else parts) or None
+
+
+def _file_digest(entry: dict[str, Any]) -> str:
+    """What changes with a router's model: its file's path, and size and time where the file is on
+    this machine."""
+    status = entry.get("status")
+    args = texts(status.get("args")) if isinstance(status, dict) else ()
+    path = next((value for name, value in pairwise(args) if name in ("-m", "--model")), "")
+    try:
+        found = Path(path).stat() if path else None
+    except OSError:
+        found = None
+    return f"{path or entry['id']}" + (f"-{found.st_size}-{found.st_mtime_ns}" if found else "")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.backends.base import Hooks, ModelFacts
+from llmrouterd.backends.base import Footprint, Hooks, ModelFacts
 from llmrouterd.backends.llama_process import LlamaProcess, LlamaSpec
 from llmrouterd.backends.llamacpp import LlamaCppBackend
 from llmrouterd.errors import UpstreamLoading, UpstreamUnreachable
@@ -14,6 +16,9 @@ from llmrouterd.errors import UpstreamLoading, UpstreamUnreachable
 if TYPE_CHECKING:
     from llmrouterd.backends.base import Call, Stream
     from llmrouterd.policy import BackendSpec, ManagedModel
+
+
+_RESTART_PAUSE = 0.05
 
 
 class ManagedBackend:
@@ -35,6 +40,14 @@ class ManagedBackend:
     async def embed(self, call: Call) -> dict[str, Any]:
         """See `Backend`."""
         return await self._server(call.model).embed(call)
+
+    async def unload(self, model: str) -> bool:
+        """See `Backend`: the process is started anew, and its models stay in the catalog."""
+        return await self._servers[model].restart()
+
+    async def footprint(self, model: str) -> Footprint | None:
+        """See `Backend`: the memory of the process, and the time from its start until it served."""
+        return await asyncio.to_thread(self._servers[model].footprint)
 
     def state(self) -> dict[str, Any]:
         """See `Backend`: the state of each process."""
@@ -71,6 +84,10 @@ class _Server:
         self._task: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._dropping: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
+        self._facts: tuple[ModelFacts, ...] = ()
+        self._started = 0.0
+        self._load_seconds: float | None = None
         self.client: LlamaCppBackend | None = None
         self.detail = ""
         self.process = self._new_process()
@@ -87,11 +104,12 @@ class _Server:
         if self.client is None:
             if self.process.state == "failed":
                 raise UpstreamUnreachable(f"{self._model.name} could not be started: {self.detail}")
-            return ()
+            # While it is started anew on purpose, requests wait for it.
+            return self._facts if self._restarting is not None else ()
         facts = await self.client.discover()
         # Whatever the process calls it, it is known by the name that the policy declares; and it
         # does not say that it was started for embeddings.
-        return tuple(
+        named = tuple(
             replace(
                 found,
                 name=self._model.name,
@@ -101,8 +119,31 @@ class _Server:
             )
             for found in facts[:1]
         )
+        self._facts = tuple(replace(found, loaded=False) for found in named)
+        return named
+
+    async def restart(self) -> bool:
+        """Stop and start a running process; False where none runs. Cancelling the wait does not
+        leave it stopped."""
+        if self.client is None or self._stopping is not None or self._restarting is not None:
+            return False
+        self._restarting = asyncio.create_task(self._restart(), name=f"anew:{self._model.name}")
+        await asyncio.shield(self._restarting)
+        return True
+
+    def footprint(self) -> Footprint | None:
+        """The resident memory of the process, from /proc."""
+        pid = self.process.pid
+        if pid is None:
+            return None
+        resident = resident_bytes(pid)
+        context = self._model.context * self._model.parallel
+        return Footprint(None, resident, context, self._load_seconds)
 
     async def close(self) -> None:
+        if self._restarting is not None:
+            self._restarting.cancel()
+            await asyncio.gather(self._restarting, return_exceptions=True)
         if self._stopping is not None:
             await self._stopping
         await self._stop()
@@ -120,6 +161,17 @@ class _Server:
         await self._drop_client()
         self._stopping = None
 
+    async def _restart(self) -> None:
+        """Ends once the new process serves, or is known to fail."""
+        try:
+            self._stopping = asyncio.create_task(self._stop(), name=f"stop:{self._model.name}")
+            await asyncio.shield(self._stopping)
+            self.want(True)
+            while self.client is None and self._task is not None and self.process.state != "failed":
+                await asyncio.sleep(_RESTART_PAUSE)
+        finally:
+            self._restarting = None
+
     async def _drop_client(self) -> None:
         client, self.client = self.client, None
         if client is not None:
@@ -127,6 +179,12 @@ class _Server:
 
     def _on_state(self, state: str, detail: str) -> None:
         self.detail = detail
+        if state == "starting":
+            self._started = time.monotonic()
+        elif state == "ready":
+            self._load_seconds = time.monotonic() - self._started if self._started else None
+        if state != "starting":
+            self._started = 0.0
         self._hooks.log("managed." + state, {"model": self._model.name, "detail": detail})
         if state == "ready":
             self.client = LlamaCppBackend(replace(self._spec, url=self.process.url), Hooks())
@@ -134,3 +192,14 @@ class _Server:
             # The old address is dead; requests on it fail and move on by themselves.
             self._dropping = asyncio.create_task(self._drop_client(), name="managed:drop")
         self._hooks.changed()
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The memory that a process has in RAM, its mapped files included; None where it is gone or
+    the system has no /proc."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+        found = next(line for line in lines if line.startswith("VmRSS:"))
+        return int(found.split()[1]) * 1024
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None

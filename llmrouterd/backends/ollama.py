@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmrouterd.backends.base import Frame, Hooks, ModelFacts
+from llmrouterd.backends.base import Footprint, Frame, Hooks, ModelFacts
 from llmrouterd.backends.http import HttpClient
 from llmrouterd.backends.ollama_facts import (
     ShownModel,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from llmrouterd.backends.connection import Response
     from llmrouterd.policy import BackendSpec
 
+_UNLOAD_SECONDS = 30.0
 _MAX_LINE = 16 * 1024 * 1024
 # Ollama's word for a capability -> ours.
 _CAPABILITIES = {"completion": "chat"}
@@ -102,6 +103,24 @@ class OllamaBackend:
         except ValueError as error:
             raise UpstreamInvalid(f"{self.spec.name}: {error}") from error
 
+    async def unload(self, model: str) -> bool:
+        """See `Backend`."""
+        body = {"model": model, "keep_alive": 0}
+        await self._client.post_json("/api/generate", body, timeout=_UNLOAD_SECONDS)
+        return True
+
+    async def footprint(self, model: str) -> Footprint | None:
+        """See `Backend`: /api/ps gives the whole size and the part of it that is in VRAM."""
+        try:
+            running = parse_ps(await self._client.get_json("/api/ps"))
+        except ValueError as error:
+            raise UpstreamInvalid(f"{self.spec.name}: {error}") from error
+        for found in running:
+            if found.name == model:
+                size, vram = found.size or 0, found.size_vram or 0
+                return Footprint(vram, max(0, size - vram), found.context_length)
+        return None
+
     def state(self) -> dict[str, Any]:
         """See `Backend`."""
         return {}
@@ -154,6 +173,7 @@ def _facts(tag: TaggedModel, shown: ShownModel, loaded: bool) -> ModelFacts:
         name=tag.name,
         digest=tag.digest,
         family=shown.family or tag.family,
+        base_model=shown.base_model,
         capabilities=frozenset(capabilities) or None,
         context=shown.context_length or tag.context_length,
         size_b=count / 1e9 if count else None,

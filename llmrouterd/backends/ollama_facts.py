@@ -48,6 +48,7 @@ class ShownModel:
 
     family: str | None = None
     architecture: str | None = None
+    base_model: str | None = None
     parameter_count: int | None = None
     quantization: str | None = None
     trained_context: int | None = None
@@ -105,6 +106,7 @@ def parse_show(body: object) -> ShownModel:
     return ShownModel(
         family=_text(details.get("family")) or architecture,
         architecture=architecture,
+        base_model=_text(info.get("general.base_model.0.repo_url")),
         parameter_count=_count(info.get("general.parameter_count"))
         or parse_size(details.get("parameter_size")),
         quantization=_text(details.get("quantization_level")),

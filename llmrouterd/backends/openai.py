@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.backends.base import Hooks, ModelFacts
+from llmrouterd.backends.base import Footprint, Hooks, ModelFacts
 from llmrouterd.backends.http import HttpClient
 from llmrouterd.backends.stream import open_stream
 from llmrouterd.errors import UpstreamInvalid
@@ -42,6 +42,14 @@ class OpenAIBackend:
         return await self._client.post_json(
             "/embeddings", {**call.body, "model": call.model}, timeout=None
         )
+
+    async def unload(self, model: str) -> bool:
+        """See `Backend`; the API has no word for it."""
+        return False
+
+    async def footprint(self, model: str) -> Footprint | None:
+        """See `Backend`; the API does not say."""
+        return None
 
     def state(self) -> dict[str, Any]:
         """See `Backend`; there is nothing besides health."""

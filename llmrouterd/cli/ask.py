@@ -32,7 +32,7 @@ def explain_command(options: argparse.Namespace) -> int:
             return EXIT_FAILED
         described = explain_offline(sys.stdin.read(), options.policy, options.catalog)
     else:
-        described = _ask(options, "/admin/explain", sys.stdin.read())
+        described = ask_daemon(options, "/admin/explain", sys.stdin.read())
     if described is None:
         return EXIT_FAILED
     print(json.dumps(described) if options.json else described.get("words") or in_words(described))
@@ -41,14 +41,23 @@ def explain_command(options: argparse.Namespace) -> int:
 
 def models_command(options: argparse.Namespace) -> int:
     """List the models as a table, or as JSON."""
-    answer = _ask(options, "/admin/models")
+    answer = ask_daemon(options, "/admin/models")
     if answer is None:
         return EXIT_FAILED
     if options.json:
         print(json.dumps(answer["models"]))
         return 0
-    rows = [("MODEL", "SIZE", "CONTEXT", "QUANT", "CAPABILITIES", "TOK/S", "LOADED")]
-    for model in answer["models"]:
+    print_table(
+        _evidence_rows(answer["models"]) if options.evidence else _model_rows(answer["models"])
+    )
+    return 0
+
+
+def _model_rows(models: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [
+        ("MODEL", "SIZE", "CONTEXT", "QUANT", "CAPABILITIES", "TOK/S", "LOADED")
+    ]
+    for model in models:
         speed = model["profile"]["decode_tokens_per_second"]
         rows.append(
             (
@@ -61,24 +70,47 @@ def models_command(options: argparse.Namespace) -> int:
                 "yes" if model["resident"] else "",
             )
         )
+    return rows
+
+
+def _evidence_rows(models: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The chance of a good answer to a prompt of middling difficulty, with the 68 % interval."""
+    rows: list[tuple[str, ...]] = [("MODEL", "CATEGORY", "GOOD", "RANGE", "SOURCES")]
+    for model in models:
+        for category, found in model["evidence"].items():
+            low, good, high = found["quality"]
+            rows.append(
+                (
+                    model["id"],
+                    category,
+                    f"{good:.0%}",
+                    f"{low:.0%}..{high:.0%}",
+                    "; ".join(source["source"] for source in found["sources"]),
+                )
+            )
+    return rows
+
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Columns as wide as their longest cell; the first row is the header."""
+    """Rows of cells in columns; the first row is the titles."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         print(
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         )
-    return 0
 
 
 def catalog_command(options: argparse.Namespace) -> int:
     """Print the catalog in the form that `decide --catalog` reads."""
-    answer = _ask(options, "/admin/catalog")
+    answer = ask_daemon(options, "/admin/catalog")
     if answer is None:
         return EXIT_FAILED
     print(json.dumps(answer, indent=1))
     return 0
 
 
-def _ask(options: argparse.Namespace, path: str, body: str | None = None) -> Any:
+def ask_daemon(options: argparse.Namespace, path: str, body: str | None = None) -> Any:
     """The daemon's JSON answer; None after saying why there is none."""
     settings = read_settings(os.environ, getattr(options, "policy", None))
     url = options.url

@@ -74,14 +74,15 @@ def _port_problems(policy: Policy, file: str) -> tuple[Problem, ...]:
         try:
             probe.bind((server.host, server.port))
         except OSError as error:
-            if _is_ours(server.host, server.port):
+            if is_ours(server.host, server.port):
                 return ()
             message = f"{server.host}:{server.port} cannot be used: {error.strerror}; set another"
             return (Problem(file=file, line=1, column=1, path="$.server.port", message=message),)
     return ()
 
 
-def _is_ours(host: str, port: int) -> bool:
+def is_ours(host: str, port: int) -> bool:
+    """Whether a daemon of this program answers there."""
     address = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/health"
     try:
         with DIRECT.open(address, timeout=2) as answer:

@@ -16,6 +16,7 @@ from llmrouterd import data
 from llmrouterd.classifier.lexicon import LexiconError, LexiconSet, build_lexicons
 from llmrouterd.config.build import build_policy
 from llmrouterd.config.environment import unknown_settings
+from llmrouterd.config.figures import FiguresError, read_figures
 from llmrouterd.config.schema import environment_problems, fill, known_settings, resolve, validate
 from llmrouterd.config.source import Source, parse_source
 from llmrouterd.errors import ConfigError
@@ -23,6 +24,7 @@ from llmrouterd.problems import Problem
 from llmrouterd.settings import NAMES
 
 if TYPE_CHECKING:
+    from llmrouterd.evidence.figures import Figures
     from llmrouterd.policy import Policy
     from llmrouterd.settings import Settings
 
@@ -71,8 +73,10 @@ def load_policy(settings: Settings) -> Policy:
         filled = fill(source.data, policy_schema(), settings.environ)
         lexicons, found = _load_lexicons(source, filled, rules_folder(settings), digest)
         digest.update(json.dumps(filled, sort_keys=True).encode())
-        policy, meant = build_policy(filled, source, lexicons, digest.hexdigest()[:16])
-        problems += found + _not_told(meant, problems)
+        figures, wrong = _load_figures(source, filled, settings, digest)
+        read = (lexicons, figures)
+        policy, meant = build_policy(filled, source, read, digest.hexdigest()[:16])
+        problems += found + wrong + _not_told(meant, problems)
         if not problems:
             return policy
     raise ConfigError(tuple(sorted(set(problems), key=astuple)))
@@ -109,6 +113,22 @@ def _check(source: Source, settings: Settings) -> tuple[list[Problem], bool]:
         for name, message in found
     ]
     return source.problems + strangers, usable and not any(name in known for name, _ in found)
+
+
+def _load_figures(
+    source: Source, filled: dict[str, Any], settings: Settings, digest: hashlib._Hash
+) -> tuple[Figures, list[Problem]]:
+    """The evidence's numbers; with a problem, the packaged ones."""
+    file = filled["evidence"]["file"]
+    problems: list[Problem] = []
+    figures, content = read_figures()
+    if file:
+        try:
+            figures, content = read_figures(settings.policy.resolve().parent / file)
+        except FiguresError as error:
+            problems.append(source.problem(("evidence", "file"), str(error)))
+    digest.update(content)
+    return figures, problems
 
 
 def _load_lexicons(

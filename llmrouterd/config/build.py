@@ -25,7 +25,7 @@ from llmrouterd.policy import (
     ManagedModel,
     ModelOverride,
     Policy,
-    Profiling,
+    ProviderSpec,
     Residency,
     Scoring,
     Secret,
@@ -35,12 +35,14 @@ from llmrouterd.policy import (
     Tasks,
     Timeouts,
 )
+from llmrouterd.policy_profiling import Abilities, Judge, LiveProfiles, Profiling
 from llmrouterd.request_schema import Limits
 from llmrouterd.signature import render
 
 if TYPE_CHECKING:
     from llmrouterd.classifier.lexicon import LexiconSet
     from llmrouterd.config.source import Path, Source
+    from llmrouterd.evidence.figures import Figures
     from llmrouterd.problems import Problem
 
 Data = dict[str, Any]
@@ -49,15 +51,18 @@ SIGNATURE_FIELDS = ("model", "backend", "category", "rule", "decision")
 
 
 def build_policy(
-    filled: Data, source: Source, lexicons: LexiconSet, digest: str
+    filled: Data, source: Source, read: tuple[LexiconSet, Figures], digest: str
 ) -> tuple[Policy, list[Problem]]:
-    """Build the policy. With problems it is still built, but must not be used."""
+    """Build the policy. read: what further files hold. With problems it is still built, but must
+    not be used."""
     found = _Found(source)
     backends = _backends(filled, found)
     _check_server(filled["server"], found)
     _check_categories(filled, found)
     for at, file in (("server", "embedding_model"), ("tasks", "model")):
         check_model(filled[at][file], (at, file), filled, found.report)
+    judge = filled["profiling"]["judge"]["model"]
+    check_model(judge, ("profiling", "judge", "model"), filled, found.report)
     server = filled["server"]
     limits = Limits(**server["limits"])
     scoring = filled["scoring"]
@@ -77,18 +82,21 @@ def build_policy(
             difficulty=scoring["difficulty"],
             patience_seconds=scoring["patience_seconds"],
             generalist=scoring["generalist"],
+            margin=scoring["margin"],
+            spread=scoring["spread"],
             assumed=Assumed(**scoring["assumed"]),
         ),
         tasks=Tasks(**filled["tasks"]),
         pins=Globs(filled["pins"]),
         sessions=Sessions(**filled["sessions"]),
         failover=Failover(**filled["failover"]),
-        profiling=Profiling(**filled["profiling"]),
-        benchmarks=Benchmarks(**_tuples(filled["benchmarks"])),
+        profiling=_profiling(filled["profiling"]),
+        benchmarks=_benchmarks(filled["benchmarks"], found),
         residency=Residency(**filled["residency"]),
         storage=Storage(**filled["storage"]),
         logging=Logging(**filled["logging"]),
-        lexicons=lexicons,
+        lexicons=read[0],
+        figures=read[1],
         validators=Validators(limits),
     )
     return policy, found.problems
@@ -120,6 +128,35 @@ def _category(name: str, item: Data) -> Category:
         boards=tuple((board["board"], board["weight"]) for board in item["boards"]),
         output_tokens=item["output_tokens"],
     )
+
+
+def _profiling(item: Data) -> Profiling:
+    return Profiling(
+        **{
+            **_tuples(item),
+            "live": LiveProfiles(**item["live"]),
+            "abilities": Abilities(**item["abilities"]),
+            "judge": Judge(**item["judge"]),
+        }
+    )
+
+
+def _benchmarks(item: Data, found: _Found) -> Benchmarks:
+    providers: dict[str, ProviderSpec] = {}
+    for name, given in item["providers"].items():
+        place = ("benchmarks", "providers", name)
+        _check_url(given["url"], partial(_under, found, place))
+        if not given["api_key"].isprintable():
+            found.report((*place, "api_key"), "holds a line break or control character")
+        providers[name] = ProviderSpec(
+            enabled=given["enabled"],
+            url=given["url"].rstrip("/"),
+            api_key=Secret(given["api_key"].strip()),
+        )
+    if not item["hf_token"].isprintable():
+        found.report(("benchmarks", "hf_token"), "holds a line break or control character")
+    token = Secret(item["hf_token"].strip())
+    return Benchmarks(**{**_tuples(item), "hf_token": token, "providers": providers})
 
 
 def _override(item: Data) -> ModelOverride:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.config.source import Path, Source
 
-_SECRET_KEYS = frozenset({"auth", "api_key", "key", "headers"})
+_SECRET_KEYS = frozenset({"auth", "api_key", "key", "headers", "hf_token"})
 Schema = dict[str, Any]
 
 
@@ -199,6 +199,8 @@ def _kind(value: Any) -> str:
 
 
 def _pattern_words(schema: Any) -> str:
+    if "enum" in schema:
+        return f"use one of {', '.join(schema['enum'])}"
     examples = ", ".join(map(str, schema.get("examples", ())))
     example = f" (for example {examples})" if examples else ""
     reserved = schema.get("not", {}).get("enum", ())

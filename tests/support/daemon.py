@@ -31,6 +31,7 @@ from .clients import Event, read_sse
 from .policies import write_lexicons
 
 VIRTUAL = "hubrouter/main"
+QUIET = {"profiling": {"enabled": False}, "benchmarks": {"every_hours": 0, "seed": False}}
 Messages = str | list[dict[str, Any]]
 
 
@@ -172,10 +173,11 @@ def openai_backend(name: str, url: str, **fields: Any) -> dict[str, Any]:
 
 
 def read_policy(policy: Mapping[str, Any], folder: Path) -> tuple[Policy, Settings]:
-    """Write a policy and read it as the daemon would; there is no background work by default."""
+    """Write a policy and read it as the daemon would; there is no background work by default,
+    and nothing is asked of the internet."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "router.yaml"
-    file.write_text(json.dumps({"profiling": {"enabled": False}, **policy}))  # JSON is YAML
+    file.write_text(json.dumps({**QUIET, **policy}))  # JSON is YAML
     rules = folder / "small-rules"
     if not rules.is_dir():
         write_lexicons(rules)

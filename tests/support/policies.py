@@ -21,7 +21,6 @@ from typing import Any
 
 import aiohttp
 
-from llmrouterd.app import read_prior
 from llmrouterd.assemble import Knowledge, with_evidence
 from llmrouterd.catalog import Catalog, Model, build_catalog
 from llmrouterd.chat import ChatRequest, parse_request
@@ -96,7 +95,7 @@ def model(id_: str, **fields: Any) -> Model:
     )
     if made.evidence:
         return made
-    return with_evidence(made, policy(), Knowledge(prior=read_prior()), quality)
+    return with_evidence(made, policy(), Knowledge(), quality)
 
 
 def catalog(*models: Model) -> Catalog:
@@ -184,7 +183,8 @@ def plain_environment(state: Path, **environ: str) -> dict[str, str]:
     rules = state / "small-rules"
     if not rules.is_dir():
         write_lexicons(rules)
-    ours = {"ROUTER_STATE_DIR": str(state), "ROUTER_RULES": str(rules)}
+    ours = {"ROUTER_STATE_DIR": str(state), "ROUTER_RULES": str(rules), "ROUTER_SYNC_HOURS": "0"}
+    ours["NO_PROXY"] = ours["no_proxy"] = "127.0.0.1,localhost"
     return {**kept, "ROUTER_ENV_FILE": os.devnull, **ours, **environ}
 
 

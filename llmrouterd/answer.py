@@ -1,0 +1,65 @@
+"""A running answer of a backend, held by whoever relays it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llmrouterd.errors import UpstreamTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmrouterd.backends.base import Frame, Stream
+    from llmrouterd.catalog import Model
+    from llmrouterd.errors import UpstreamError
+    from llmrouterd.explanation import Attempt
+    from llmrouterd.policy import BackendSpec
+
+
+@dataclass(slots=True)
+class Answer:
+    """A running answer. Whoever holds it must call `close`, also after an error.
+
+    `started`, `asked_at` (of this candidate) and `first_at` are monotonic seconds. `warm`: the
+    model was loaded before. `arrival` counts the requests that had come, 0 where another ran.
+    """
+
+    model: Model
+    spec: BackendSpec
+    attempts: list[Attempt]
+    started: float
+    first_at: float
+    _stream: Stream
+    _first: list[Frame] | None
+    _release: Callable[[UpstreamError | None], None]
+    tools_dropped: bool = False
+    asked_at: float = 0.0
+    warm: bool = False
+    arrival: int = 0
+    _closed: bool = field(default=False)
+
+    async def next(self) -> list[Frame] | None:
+        """The next frames, None at the end. Raises UpstreamError."""
+        if self._first is not None:
+            frames, self._first = self._first, None
+            return frames
+        idle, total = self.spec.timeouts.idle or None, self.spec.timeouts.total
+        if not total:
+            return await self._stream.next(idle)
+        left = self.started + total - time.monotonic()
+        try:
+            if left > 0:
+                return await self._stream.next(min(left, idle or left))
+        except UpstreamTimeout:
+            if idle and idle <= left:
+                raise
+        raise UpstreamTimeout(f"{self.spec.name} took more than {total:g} s.")
+
+    def close(self, error: UpstreamError | None = None) -> None:
+        """Let go of the backend; `error` is what the answer failed with, if it did."""
+        if not self._closed:
+            self._closed = True
+            self._stream.close()
+            self._release(error)

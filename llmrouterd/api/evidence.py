@@ -1,0 +1,163 @@
+"""What models are worth and why: the evidence of each, and what clients thought of answers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from llmrouterd.api.access import identify_client
+from llmrouterd.api.admin import evidence_data, model_data, query
+from llmrouterd.api.body import read_body
+from llmrouterd.api.state import STATE, json_response
+from llmrouterd.errors import BadRequest, NotFound
+from llmrouterd.tables import decision as stored_decision
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from llmrouterd.api.state import State
+    from llmrouterd.catalog import Model
+    from llmrouterd.naming import ModelKey
+
+_THUMBS = {"up": 1.0, "good": 1.0, "positive": 1.0, "down": -1.0, "bad": -1.0, "negative": -1.0}
+
+
+async def feedback(request: web.Request) -> web.Response:
+    """POST /v1/feedback: {"decision": ID, "value": -1..1}; Open WebUI's thumbs come as `rating`
+    with 1 or -1. A client judges its own decisions; a later opinion replaces the former."""
+    state = request.app[STATE]
+    policy = state.current.snapshot.policy
+    client = identify_client(request, policy.auth, policy.server, state.limiter)
+    state.limiter.enter(client.bucket, client.limit, time.monotonic())
+    try:
+        id_, value = _opinion(await read_body(request, policy.server.limits))
+        row = await query(state, stored_decision(id_))
+        mine = row is not None and row["record"]["signals"]["client"] == client.name
+        if row is None or not mine or row["model"] is None:
+            raise NotFound("No answer of yours with this decision is kept.")
+        await state.feedback.give(row, client.name, value)
+    finally:
+        state.limiter.leave(client.bucket, client.limit, 0, time.monotonic())
+    return json_response({"decision": id_, "model": row["model"], "value": value})
+
+
+def _opinion(body: bytes) -> tuple[str, float]:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise BadRequest("The body must be a JSON object.")
+    id_ = data.get("decision")
+    if not isinstance(id_, str) or not id_:
+        raise BadRequest(
+            "decision must be the id in an answer's x-router-decision.", param="decision"
+        )
+    value = data.get("value", data.get("rating"))
+    value = _THUMBS.get(value, value) if isinstance(value, str) else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1 <= value <= 1:
+        raise BadRequest("value must be a number from -1 to 1.", param="value")
+    return id_, float(value)
+
+
+async def model(request: web.Request) -> web.Response:
+    """GET /admin/models/{id}: one model with its evidence, its names and their matches."""
+    state = request.app[STATE]
+    found = state.current.snapshot.catalog.find(request.match_info["id"])
+    if found is None:
+        raise NotFound(f"No backend serves {request.match_info['id']!r} now.")
+    resident = state.dispatcher.load(state.current.snapshot, "").resident
+    return json_response(
+        {
+            **model_data(found),
+            "resident": found.id in resident,
+            "evidence": evidence_data(found, state.current.snapshot.policy),
+            "naming": naming_data(state, found),
+        }
+    )
+
+
+def key_data(key: ModelKey) -> dict[str, Any]:
+    """A canonical key as JSON."""
+    return {**asdict(key), "variants": sorted(key.variants)}
+
+
+def naming_data(state: State, found: Model) -> dict[str, Any]:
+    """What a model is taken for: its key, the published names that count as its own, and, where
+    no board knows it, similar ones for the owner to choose from (`models[].canonical`)."""
+    library = state.discovery.knowledge.library
+    identity = state.discovery.identify(found)
+    matches = library.matches(identity, found.id)
+    known = bool(matches)
+    return {
+        "key": key_data(library.identify(identity).key),
+        "matches": [asdict(match) for match in matches],
+        "suggestions": []
+        if known
+        else [
+            {"source": source, "model": name, "similarity": similarity}
+            for source, name, similarity in library.suggest(identity)
+        ],
+    }
+
+
+async def benchmarks(request: web.Request) -> web.Response:
+    """GET /admin/benchmarks: the sources, which models they know, and what came of it."""
+    state = request.app[STATE]
+    worker, models = state.benchmarks, state.current.snapshot.catalog.models
+    named = {found.id: naming_data(state, found) for found in models}
+    return json_response(
+        {
+            "sources": worker.sources(),
+            "syncing": worker.waiting(),
+            "matched": {id_: found["matches"] for id_, found in named.items() if found["matches"]},
+            "unmatched": {
+                id_: found["suggestions"] for id_, found in named.items() if not found["matches"]
+            },
+            "evidence": {
+                found.id: evidence_data(found, state.current.snapshot.policy) for found in models
+            },
+        }
+    )
+
+
+async def sync(request: web.Request) -> web.Response:
+    """POST /admin/sync: fetch published figures now; 202 with what is fetched or waits."""
+    state = request.app[STATE]
+    worker = state.benchmarks
+    reasons = worker.askable()
+    wanted = [name for name, reason in reasons.items() if not reason]
+    if request.body_exists:
+        body = await read_body(request, state.current.snapshot.policy.server.limits)
+        named = _named_sources(body)
+        wanted = wanted if named is None else named
+    for name in wanted:
+        if name not in reasons:
+            raise BadRequest(
+                f"There is no source {name!r}; there are: {', '.join(reasons)}.", param="sources"
+            )
+        if reasons[name]:
+            raise BadRequest(f"{name} cannot be fetched: {reasons[name]}.", param="sources")
+    return json_response({"status": "accepted", "sources": worker.ask(wanted)}, 202)
+
+
+def _named_sources(body: bytes) -> list[str] | None:
+    """The names in {"sources": [...]}; None where it names none."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise BadRequest("The body must be a JSON object.")
+    unknown = sorted(data.keys() - {"sources"})
+    if unknown:
+        raise BadRequest(f"{unknown[0]} is not known here.", param=unknown[0])
+    named = data.get("sources")
+    if named is None:
+        return None
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise BadRequest("sources must be a list of names.", param="sources")
+    return named

@@ -1,0 +1,93 @@
+"""Thumbs: who may give them, what they are kept as, and that they move the evidence a little."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from llmrouterd.feedback import by_model
+from tests.conftest import Scripted
+
+ANN = {"Authorization": "Bearer ann-key-0123456789"}
+BOB = {"Authorization": "Bearer bob-key-0123456789"}
+
+
+def test_sums_by_model_and_overall() -> None:
+    rows = [
+        {"model": "a/x", "category": "coding", "number": 3, "total": -1.0},
+        {"model": "a/x", "category": "math", "number": 1, "total": 1.0},
+        {"model": "b/y", "category": "general", "number": 2, "total": 2.0},
+    ]
+    assert by_model(rows) == {
+        "a/x": {"coding": (3, -1.0), "math": (1, 1.0), "overall": (4, 0.0)},
+        "b/y": {"general": (2, 2.0), "overall": (2, 2.0)},
+    }
+    assert by_model([]) == {}
+
+
+async def test_a_thumb_is_kept_by_decision_and_moves_the_evidence(scripted: Scripted) -> None:
+    daemon, _ = await scripted("a")
+    catalog = daemon.state.current
+    before = catalog.snapshot.catalog.by_id["s/a"].evidence["overall"]
+    answer = await daemon.chat("Hello")
+    id_ = answer.headers["x-router-decision"]
+    for value in (1, -1):  # the later opinion replaces the former
+        given = await daemon.post("/v1/feedback", {"decision": id_, "value": value})
+        assert given.status == 200, given.body
+        assert given.data == {"decision": id_, "model": "s/a", "value": value}
+
+    def moved() -> bool:
+        known = daemon.state.discovery.knowledge.feedback
+        return known.get("s/a", {}).get("overall") == (1, -1.0)
+
+    async with asyncio.timeout(10):
+        while not moved():
+            await asyncio.sleep(0.05)
+    after = catalog.snapshot.catalog.by_id["s/a"].evidence["overall"]
+    assert after.mean < before.mean
+    assert after.sd < before.sd
+    assert "feedback: 1 with mean -1.00" in [source.source for source in after.sources]
+    detail = await daemon.get("/admin/models/s/a")
+    weights = [source["weight"] for source in detail.data["evidence"]["overall"]["sources"]]
+    assert sum(weights) == pytest.approx(1, abs=0.001)
+    assert detail.data["naming"]["matches"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"value": 1}, "decision"),
+        ({"decision": 7, "value": 1}, "decision"),
+        ({"decision": "x"}, "value"),
+        ({"decision": "x", "value": 2}, "value"),
+        ({"decision": "x", "value": True}, "value"),
+        ({"decision": "x", "value": "so-so"}, "value"),
+        ([], None),
+    ],
+)
+async def test_what_is_no_opinion(scripted: Scripted, body: Any, param: str | None) -> None:
+    daemon, _ = await scripted("a")
+    answer = await daemon.post("/v1/feedback", body)
+    assert (answer.status, answer.error["param"]) == (400, param)
+
+
+async def test_only_ones_own_answers_are_judged(scripted: Scripted) -> None:
+    daemon, _ = await scripted(
+        "a",
+        auth={
+            "clients": [
+                {"name": "ann", "key": "ann-key-0123456789"},
+                {"name": "bob", "key": "bob-key-0123456789"},
+            ]
+        },
+    )
+    answer = await daemon.chat("Hello", headers=ANN)
+    opinion = {"decision": answer.headers["x-router-decision"], "rating": "down"}
+    assert (await daemon.post("/v1/feedback", opinion)).status == 401
+    assert (await daemon.post("/v1/feedback", opinion, headers=BOB)).status == 404
+    given = await daemon.post("/v1/feedback", opinion, headers=ANN)
+    assert (given.status, given.data["value"]) == (200, -1.0)
+    unknown = {"decision": "no-such", "value": 1}
+    assert (await daemon.post("/v1/feedback", unknown, headers=ANN)).status == 404
