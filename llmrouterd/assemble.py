@@ -11,7 +11,8 @@ from llmrouterd.catalog import Catalog, Model, ModelFacts, Profile, build_catalo
 from llmrouterd.evidence import OVERALL, build_evidence
 from llmrouterd.evidence.subject import Subject
 from llmrouterd.library import Library
-from llmrouterd.naming import Identity
+from llmrouterd.naming import Identity, parse_name
+from llmrouterd.naming.key import family_of
 from llmrouterd.probes.result import ability
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Know
         family=facts.family,
         digest=facts.digest,
         base_model=facts.base_model,
+        file=facts.file,
         price=said.get("price", facts.price),
         canonical=said.get("canonical"),
         num_ctx=num_ctx,
@@ -86,9 +88,11 @@ def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Know
 
 
 def identity_of(model: Model, kind: str = "") -> Identity:
-    """What its names are looked up by. kind: the type of its backend."""
+    """What its names are looked up by. kind: the type of its backend. A file's name says more than
+    the name that a server was told to show, unless it is one like model.gguf."""
+    by_file = model.file and family_of(parse_name(model.file)) is not None
     return Identity(
-        name=model.name,
+        name=(model.file if by_file else None) or model.name,
         backend=kind,
         digest=model.digest if kind == "ollama" else None,
         base_model=model.base_model,
@@ -125,6 +129,7 @@ def with_evidence(
         figures=library.figures(matches),
         relatives=library.relatives(resolution),
         abilities=_abilities(model.profile.abilities, policy.figures),
+        judged={one.category: (one.judge, one.chance, one.answers) for one in model.profile.judged},
         feedback=knowledge.feedback.get(model.id, {}),
         estimates=estimates,
         discrimination=policy.scoring.discrimination or 1.0,

@@ -24,6 +24,7 @@ class ModelFacts:
     digest: str | None = None
     family: str | None = None
     base_model: str | None = None
+    file: str | None = None
     capabilities: frozenset[str] | None = None
     context: int | None = None
     size_b: float | None = None
@@ -165,6 +166,7 @@ class Model:
     quantization: str | None = None
     family: str | None = None
     base_model: str | None = None
+    file: str | None = None
     digest: str | None = None
     price: tuple[float, float] | None = None
     canonical: str | None = None

@@ -257,6 +257,15 @@ def test_probes_and_thumbs_are_weak_but_move_an_unknown_model() -> None:
     assert any("feedback: 20 with mean +1.00" in s.source for s in good.sources)
 
 
+def test_a_judge_is_heard_where_nothing_can_be_verified() -> None:
+    plain = build()["creative"]
+    found = build(judged={"creative": ("box/big", 0.95, 12)})["creative"]
+    assert found.mean > plain.mean
+    assert "judged by box/big: 0.95" in [source.source for source in found.sources]
+    more = build(judged={"creative": ("box/big", 0.95, 60)})["creative"]
+    assert more.sd < found.sd
+
+
 @given(st.integers(1, 500), st.floats(-1, 1))
 def test_thumbs_stay_within_reason(number: int, mean: float) -> None:
     once = build(feedback={"chat": (number, number * mean)})["chat"]

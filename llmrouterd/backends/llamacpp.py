@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Footprint, Hooks, ModelFacts
@@ -127,6 +127,7 @@ def _single_facts(entry: dict[str, Any], props: dict[str, Any]) -> ModelFacts:
         name=entry["id"],
         aliases=texts(entry.get("aliases")),
         digest=_digest(meta, props),
+        file=_file_name(props.get("model_path")),
         capabilities=frozenset(capabilities),
         context=first_int(settings, "n_ctx") or first_int(meta, "n_ctx", "n_ctx_train"),
         size_b=_billions(meta),
@@ -149,6 +150,7 @@ def _router_facts(entry: dict[str, Any], digest: str | None = None) -> ModelFact
         name=entry["id"],
         aliases=texts(entry.get("aliases")),
         digest=digest,
+        file=_file_name(_argument(entry, "-m", "--model")),
         # What its template can do is told by /props alone, which would load it.
         capabilities=frozenset(capabilities | {"tools"}),
         context=first_int(meta, "n_ctx", "n_ctx_train"),
@@ -182,12 +184,22 @@ def _digest(meta: dict[str, Any], props: dict[str, Any]) -> str | None:
     return "-".join([*parts, str(path)] if path else parts) or None
 
 
+def _argument(entry: dict[str, Any], *names: str) -> str:
+    """The value of an argument that a router starts the model's server with, "" without it."""
+    status = entry.get("status")
+    args = texts(status.get("args")) if isinstance(status, dict) else ()
+    return next((value for name, value in pairwise(args) if name in names), "")
+
+
+def _file_name(path: object) -> str | None:
+    """The file's name, which says more than the name that a server was told to show."""
+    return PurePath(path).name if isinstance(path, str) and path.endswith(".gguf") else None
+
+
 def _file_digest(entry: dict[str, Any]) -> str:
     """What changes with a router's model: its file's path, and size and time where the file is on
     this machine."""
-    status = entry.get("status")
-    args = texts(status.get("args")) if isinstance(status, dict) else ()
-    path = next((value for name, value in pairwise(args) if name in ("-m", "--model")), "")
+    path = _argument(entry, "-m", "--model")
     try:
         found = Path(path).stat() if path else None
     except OSError:

@@ -67,9 +67,9 @@ class Figures:
     line_sd: of a rating taken from another size of the same line, line_sd_per_log2_b for each
     doubling of the size between them. grade_sd: by the grade of a name's match. age_sd_per_year:
     how much older figures are less certain. category_sd: how much a model's rating differs
-    between categories. owner_sd and
-    feedback_sd: in logits, of the owner's estimates and the clients' thumbs. levels: how difficult
-    the probes on this box are.
+    between categories. owner_sd,
+    feedback_sd and judge_sd: in logits, of the owner's estimates, the clients' thumbs and a
+    model's judgement. levels: how difficult the probes on this box are.
     """
 
     anchor: float
@@ -81,6 +81,7 @@ class Figures:
     category_sd: float
     owner_sd: float
     feedback_sd: float
+    judge_sd: float
     levels: Levels
     scales: Mapping[str, Scale]
     quantization: Mapping[str, float]
@@ -137,6 +138,7 @@ def build_figures(content: Mapping[str, Any], levels: Levels) -> Figures:
         category_sd=content["category_sd"],
         owner_sd=content["owner_sd_logits"],
         feedback_sd=content["feedback_sd_logits"],
+        judge_sd=content["judge_sd_logits"],
         levels=levels,
         scales={
             board: Scale(

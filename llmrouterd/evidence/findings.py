@@ -121,7 +121,7 @@ def degraded(finding: Finding, subject: Subject, figures: Figures, category: str
 
 
 def local_findings(subject: Subject, category: str, figures: Figures) -> list[Finding]:
-    """The owner's estimate, probes and feedback of one category (or `overall`)."""
+    """The owner's estimate, probes, judgements and feedback of one category (or `overall`)."""
     found = []
     chance = subject.estimates.get(category)
     if chance is not None:
@@ -130,6 +130,11 @@ def local_findings(subject: Subject, category: str, figures: Figures) -> list[Fi
     if category in subject.abilities:
         mean, sd = subject.abilities[category]
         found.append(Finding(source="probes on this box", mean=mean, sd=sd))
+    if category in subject.judged:
+        judge, chance, answers = subject.judged[category]
+        sd = math.hypot(math.sqrt(4.0 / (answers + 2)), figures.judge_sd)
+        mean = _logit(chance) / subject.discrimination
+        found.append(Finding(source=f"judged by {judge}: {chance:.2f}", mean=mean, sd=sd))
     number, total = subject.feedback.get(category, (0, 0.0))
     if number:
         found.append(_feedback(number, total, figures))

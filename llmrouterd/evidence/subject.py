@@ -29,7 +29,8 @@ class Relative(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """size_b: billions of parameters. released: as a year, such as 2025.25. context: usable
-    tokens. abilities: (mean, sd) in logits by category, from probes on this box. feedback:
+    tokens. abilities: (mean, sd) in logits by category, from probes on this box. judged: (judge,
+    chance, answers) by category. feedback:
     (number, sum of values from -1 to 1) by category. estimates: the owner's, as chances, by
     category or `overall`; discrimination: what the scorer multiplies logits with, so that it comes
     to these chances again. newest: the date of the newest figure of all, for the age of others.
@@ -42,6 +43,7 @@ class Subject:
     figures: tuple[Figure, ...] = ()
     relatives: tuple[Relative, ...] = ()
     abilities: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    judged: Mapping[str, tuple[str, float, int]] = field(default_factory=dict)
     feedback: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     estimates: Mapping[str, float] = field(default_factory=dict)
     discrimination: float = 1.0
