@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from llmrouterd.evidence import OVERALL
+from llmrouterd.scorer import logistic
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmrouterd.catalog import Catalog, Model
     from llmrouterd.decision import Decision
+    from llmrouterd.policy import Policy
     from llmrouterd.signals import Signals
 
 
@@ -54,6 +59,45 @@ def describe(decision: Decision) -> dict[str, Any]:
     }
 
 
+def describe_evidence(model: Model, policy: Policy) -> dict[str, Any]:
+    """A model's evidence by category: each source with its share of the mean, and `quality`, the
+    chance of a good answer to a prompt of middling difficulty: one sd below, mean, one above."""
+    discrimination = policy.scoring.discrimination
+    return {
+        category: {
+            "mean": found.mean,
+            "sd": found.sd,
+            "quality": [
+                round(logistic(discrimination * (found.mean + side * found.sd)), 4)
+                for side in (-1, 0, 1)
+            ],
+            "sources": [
+                {
+                    "source": source.source,
+                    "mean": source.mean,
+                    "sd": source.sd,
+                    "weight": round(weight, 4),
+                }
+                for source, weight in zip(found.sources, found.weights, strict=True)
+            ],
+        }
+        for category, found in model.evidence.items()
+    }
+
+
+def explain_candidates(decision: Decision, catalog: Catalog, policy: Policy) -> dict[str, Any]:
+    """A described Decision in which each candidate has the evidence that its quality is from: of
+    the category that was scored, else `overall`."""
+    described = describe(decision)
+    by_rule = {rule.name: rule.category for rule in policy.rules}
+    category = by_rule.get(decision.rule) or decision.signals.category
+    for candidate in described["ranked"]:
+        model = catalog.by_id.get(candidate["model"])
+        found = describe_evidence(model, policy) if model else {}
+        candidate["evidence"] = found.get(category) or found.get(OVERALL)
+    return described
+
+
 def describe_attempts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
     """The candidates that were tried and failed before the one that answered."""
     return [attempt._asdict() for attempt in attempts]
@@ -78,11 +122,20 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
             f"  {place}. {candidate['model']}: {candidate['total']:.1f} = {terms}  "
             f"[good answer {candidate['quality']:.0%}, {candidate['seconds']:.1f} s]"
         )
+        if candidate.get("evidence"):
+            lines.append(f"     {_evidence(candidate['evidence'])}")
     more = len(described["ranked"]) - most
     if more > 0:
         lines.append(f"  and {more} more")
     lines += [f"  not {r['model']}: {r['reason']} ({r['gate']})" for r in described["rejected"]]
     return "\n".join(lines)
+
+
+def _evidence(found: dict[str, Any]) -> str:
+    low, _, high = found["quality"]
+    by_weight = sorted(found["sources"], key=lambda source: -source["weight"])
+    sources = "; ".join(f"{source['source']} ({source['weight']:.0%})" for source in by_weight)
+    return f"from {sources}: {low:.0%} to {high:.0%} at middling difficulty"
 
 
 def _chances(signals: dict[str, Any]) -> str:

@@ -108,8 +108,14 @@ async def test_a_changed_file_is_read_and_a_broken_one_keeps_its_figures(tmp_pat
     assert worker.figures.status_of(str(file)).status == "stale"
     file.write_text(HEAD + "m,lmarena,,1400,,,\nn,lmarena,,1200,,,\n")
     await worker.read_files()
-    assert worker.figures.status_of(str(file)).status == "ok"
+    status = worker.figures.status_of(str(file))
+    assert (status.status, status.detail) == ("ok", "")
     assert figures(discovery) == {"m": 1400.0, "n": 1200.0}
+    file.write_text(HEAD + "m,lmarena,,1400,,,\nn,lmarena,,1200,,,\nn,homemade,x,3,,,\n")
+    await worker.read_files()
+    assert "no scale for homemade/x" in worker.figures.status_of(str(file)).detail
+    file.write_text(HEAD + "m,lmarena,,1400,,,\nn,lmarena,,1200,,,\n")
+    await worker.read_files()
     # A restarted daemon has the figures before it has read any file.
     other = BenchmarkWorker(current, discovery, kept, log)
     discovery.knowledge = Knowledge()

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrouterd.decision import decide
-from llmrouterd.explanation import Attempt, describe, describe_attempts, describe_signals, in_words
+from llmrouterd.explanation import (
+    Attempt,
+    describe,
+    describe_attempts,
+    describe_signals,
+    explain_candidates,
+    in_words,
+)
 from llmrouterd.scorer import Load
 from tests.support.policies import catalog, model, policy, read, signals
 
@@ -84,3 +91,23 @@ def test_needs_and_tasks_are_sorted_lists() -> None:
 def test_attempts() -> None:
     found = describe_attempts([Attempt("box/m", "timed out", 1.5)])
     assert found == [{"model": "box/m", "error": "timed out", "seconds": 1.5}]
+
+
+def test_the_evidence_of_the_category_that_was_scored() -> None:
+    coder = model("box/coder", quality={"coding": 0.9})
+    models = catalog(coder)
+    for text, category in (("{}", "overall"), ("rules: [{name: r, category: coding}]", "coding")):
+        active = policy(text)
+        decision = decide(signals(), active, models, Load())
+        described = explain_candidates(decision, models, active)
+        (candidate,) = described["ranked"]
+        found = candidate["evidence"]
+        assert found["mean"] == coder.evidence[category].mean
+        assert sum(source["weight"] for source in found["sources"]) == pytest.approx(1, abs=0.001)
+        low, middle, high = found["quality"]
+        assert low < middle < high
+        said = in_words(described)
+        for source in coder.evidence[category].sources:
+            assert source.source in said
+    assert "owner: 0.9" in said
+    assert "at middling difficulty" not in in_words(describe(decision))

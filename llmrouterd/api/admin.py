@@ -16,8 +16,7 @@ from llmrouterd.api.openai import context_of, read_decision
 from llmrouterd.api.state import STATE, State, json_response
 from llmrouterd.chat import parse_request
 from llmrouterd.errors import BadRequest, NoModelAvailable, NotFound
-from llmrouterd.explanation import describe, in_words
-from llmrouterd.scorer import logistic
+from llmrouterd.explanation import describe_evidence, explain_candidates, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from llmrouterd.catalog import Model
-    from llmrouterd.policy import Policy
 
 
 async def models(request: web.Request) -> web.Response:
@@ -37,7 +35,7 @@ async def models(request: web.Request) -> web.Response:
             "models": [
                 {
                     **model_data(item),
-                    "evidence": evidence_data(item, state.current.snapshot.policy),
+                    "evidence": describe_evidence(item, state.current.snapshot.policy),
                     "resident": item.id in resident,
                 }
                 for item in state.current.snapshot.catalog.models
@@ -51,27 +49,6 @@ def model_data(model: Model) -> dict[str, Any]:
     data = asdict(model)
     data["capabilities"] = None if model.capabilities is None else sorted(model.capabilities)
     return data
-
-
-def evidence_data(model: Model, policy: Policy) -> dict[str, Any]:
-    """The evidence by category: each source with its share of the mean, and `quality`, the
-    chance of a good answer to a prompt of middling difficulty: one sd below, mean, one above."""
-    discrimination = policy.scoring.discrimination
-    return {
-        category: {
-            "mean": found.mean,
-            "sd": found.sd,
-            "quality": [
-                round(logistic(discrimination * (found.mean + side * found.sd)), 4)
-                for side in (-1, 0, 1)
-            ],
-            "sources": [
-                {**asdict(source), "weight": round(weight, 4)}
-                for source, weight in zip(found.sources, found.weights, strict=True)
-            ],
-        }
-        for category, found in model.evidence.items()
-    }
 
 
 async def catalog(request: web.Request) -> web.Response:
@@ -192,7 +169,7 @@ async def explain(request: web.Request) -> web.Response:
     chat = parse_request(kind, body, snapshot.policy.validators)
     context = context_of(request, snapshot.policy.server, request.query.get("client", ""))
     made = read_decision(state, chat, snapshot, context)
-    described = describe(made)
+    described = explain_candidates(made, snapshot.catalog, snapshot.policy)
     return json_response({**described, "words": in_words(described)})
 
 

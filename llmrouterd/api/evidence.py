@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from llmrouterd.api.access import identify_client
-from llmrouterd.api.admin import evidence_data, model_data, query
+from llmrouterd.api.admin import model_data, query
 from llmrouterd.api.body import read_body
 from llmrouterd.api.state import STATE, json_response
 from llmrouterd.errors import BadRequest, NotFound
+from llmrouterd.explanation import describe_evidence
 from llmrouterd.tables import decision as stored_decision
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ async def model(request: web.Request) -> web.Response:
         {
             **model_data(found),
             "resident": found.id in resident,
-            "evidence": evidence_data(found, state.current.snapshot.policy),
+            "evidence": describe_evidence(found, state.current.snapshot.policy),
             "naming": naming_data(state, found),
         }
     )
@@ -91,10 +92,11 @@ def naming_data(state: State, found: Model) -> dict[str, Any]:
     library = state.discovery.knowledge.library
     identity = state.discovery.identify(found)
     matches = library.matches(identity, found.id)
-    known = bool(matches)
+    known = bool(library.figures(matches))
     return {
         "key": key_data(library.identify(identity).key),
         "matches": [asdict(match) for match in matches],
+        "has_figures": known,
         "suggestions": []
         if known
         else [
@@ -107,19 +109,18 @@ def naming_data(state: State, found: Model) -> dict[str, Any]:
 async def benchmarks(request: web.Request) -> web.Response:
     """GET /admin/benchmarks: the sources, which models they know, and what came of it."""
     state = request.app[STATE]
-    worker, models = state.benchmarks, state.current.snapshot.catalog.models
+    worker, snapshot = state.benchmarks, state.current.snapshot
+    models = snapshot.catalog.models
     named = {found.id: naming_data(state, found) for found in models}
+    known = {id_: found["matches"] for id_, found in named.items() if found["matches"]}
+    unknown = {id_: found for id_, found in named.items() if not found["has_figures"]}
     return json_response(
         {
             "sources": worker.sources(),
             "syncing": worker.waiting(),
-            "matched": {id_: found["matches"] for id_, found in named.items() if found["matches"]},
-            "unmatched": {
-                id_: found["suggestions"] for id_, found in named.items() if not found["matches"]
-            },
-            "evidence": {
-                found.id: evidence_data(found, state.current.snapshot.policy) for found in models
-            },
+            "matched": known,
+            "unmatched": {id_: found["suggestions"] for id_, found in unknown.items()},
+            "evidence": {found.id: describe_evidence(found, snapshot.policy) for found in models},
         }
     )
 

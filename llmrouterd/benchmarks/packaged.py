@@ -37,11 +37,12 @@ def read_packaged() -> Mapping[str, Parsed]:
     }
 
 
-def read_name_tables() -> NameTables:
-    """The curated facts about names that travel with the package. Raises OSError."""
+def read_name_tables(*, boards: bool = False) -> NameTables:
+    """The curated facts about names that travel with the package; with `boards` also the names
+    on the large boards, whose figures the seed has only in part. Raises OSError."""
     folder = data.ROOT / "naming"
     return make_tables(
         (folder / "aliases.csv").read_text("utf-8"),
         gzip.decompress((folder / "ollama.txt.gz").read_bytes()).decode(),
-        gzip.decompress((folder / "boards.txt.gz").read_bytes()).decode(),
+        gzip.decompress((folder / "boards.txt.gz").read_bytes()).decode() if boards else "",
     )

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
     from llmrouterd.benchmarks.fetch import Fetcher
     from llmrouterd.benchmarks.providers.base import Parsed
+    from llmrouterd.benchmarks.rows import BenchmarkRow
     from llmrouterd.discovery import Discovery
     from llmrouterd.policy import Benchmarks
     from llmrouterd.snapshot import Current
     from llmrouterd.store import Store
 
 _LOOK_SECONDS = 30.0
+_MOST_NAMED = 5
 
 
 class BenchmarkWorker:
@@ -215,9 +217,19 @@ class BenchmarkWorker:
                 self._on_event("benchmarks.failed", {"source": source, "detail": str(error)})
             return
         before = self.figures.status_of(source)
-        status = statuses.succeeded(before, time.time(), "", http_status=None, next_at=0.0)
+        unscaled = self._unscaled(rows)
+        status = statuses.succeeded(before, time.time(), unscaled, http_status=None, next_at=0.0)
         await self.figures.put(replace(status, rows=len(rows)), rows)
         self._on_event("benchmarks.read", {"source": source, "rows": len(rows)})
+
+    def _unscaled(self, rows: Iterable[BenchmarkRow]) -> str:
+        """Which boards count for nothing, since nobody says what their values mean."""
+        scale = self._current.snapshot.policy.figures.scale
+        boards = sorted({row.board for row in rows if scale(row.board) is None})
+        if not boards:
+            return ""
+        named = ", ".join(boards[:_MOST_NAMED]) + (", ..." if boards[_MOST_NAMED:] else "")
+        return f"no scale for {named}: these rows do not count; evidence.file can give one"
 
 
 async def _pause(event: asyncio.Event, seconds: float) -> None:

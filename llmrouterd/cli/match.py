@@ -28,7 +28,7 @@ _STORED = "SELECT source, model FROM benchmarks UNION SELECT source, model FROM 
 
 def match_command(options: argparse.Namespace) -> int:
     """{"name", "backend", "digest"?, "details"?} a line -> {"name", "key", "matches"} a line."""
-    tables = read_name_tables()
+    tables = read_name_tables(boards=True)
     try:
         names = _read_names(options.names) if options.names else _known(options.policy, tables)
     except (OSError, ValueError) as error:

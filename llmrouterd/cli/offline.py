@@ -15,7 +15,7 @@ from llmrouterd.classifier.words import human_turns
 from llmrouterd.config import load_policy
 from llmrouterd.decision import decide, resolve
 from llmrouterd.errors import ConfigError, RouterError
-from llmrouterd.explanation import describe, describe_signals, in_words
+from llmrouterd.explanation import describe, describe_signals, explain_candidates, in_words
 from llmrouterd.settings import read_settings
 from llmrouterd.signals import RequestContext
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from llmrouterd.catalog import Catalog
+    from llmrouterd.decision import Decision
     from llmrouterd.policy import Policy
 
 EXIT_FAILED = 1
@@ -57,7 +59,7 @@ def decide_command(options: argparse.Namespace) -> int:
 
 def explain_offline(text: str, policy: str | None, catalog: str) -> dict[str, Any] | None:
     """The Decision for one request; None after saying why there is none."""
-    made = _decider(policy, catalog)
+    made = _decider(policy, catalog, explain_candidates)
     if made is None:
         return None
     try:
@@ -71,8 +73,14 @@ def explain_offline(text: str, policy: str | None, catalog: str) -> dict[str, An
     return {**described, "words": in_words(described)}
 
 
+def _plain(decision: Decision, catalog: Catalog, policy: Policy) -> dict[str, Any]:
+    return describe(decision)
+
+
 def _decider(
-    policy_file: str | None, catalog_file: str
+    policy_file: str | None,
+    catalog_file: str,
+    render: Callable[[Decision, Catalog, Policy], dict[str, Any]] = _plain,
 ) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
     policy = _policy(policy_file)
     if policy is None:
@@ -88,7 +96,7 @@ def _decider(
         chat = parse_request("chat", orjson.dumps(body), policy.validators)
         ask = resolve(chat.model, policy, catalog)
         signals = classify(chat, policy, RequestContext(preset=ask.preset))
-        return describe(decide(signals, policy, catalog, load, ask))
+        return render(decide(signals, policy, catalog, load, ask), catalog, policy)
 
     return work
 
