@@ -11,8 +11,14 @@ import aiohttp
 import pytest
 
 from llmrouterd.catalog import Profile
-from llmrouterd.probes import CATEGORIES
-from llmrouterd.profiling.ability import ability_steps, patience, probes_for, with_abilities
+from llmrouterd.probes import CATEGORIES, generate
+from llmrouterd.profiling.ability import (
+    ability_steps,
+    patience,
+    probe_result,
+    probes_for,
+    with_abilities,
+)
 from llmrouterd.profiling.steps import Step
 from tests.support.faults import FaultServer
 from tests.support.policies import Running, model, policy, running
@@ -118,6 +124,27 @@ async def test_a_probe_that_takes_too_long_is_a_timeout_and_no_failure(tmp_path:
             assert (tried, late) == (len(CATEGORIES) - 1, 1)
             assert passed <= tried
             assert not daemon.events("profile.failed")
+
+
+@pytest.mark.parametrize(
+    ("content", "finish", "result"),
+    [
+        ("{}", "stop", {"passed": True}),
+        ("<think>2 and 2, or 5?</think>{}", "stop", {"passed": True}),
+        ("<think>I wonder whether", "length", {"timeout": True}),
+        (None, "length", {"timeout": True}),
+        (" ", "length", {"timeout": True}),
+        (None, "stop", {"passed": False}),
+        ("no idea", "length", {"passed": False}),
+    ],
+)
+def test_thoughts_that_never_end_are_no_wrong_answer(
+    content: str | None, finish: str, result: dict[str, bool]
+) -> None:
+    probe = generate("word_problem", 1, 7)
+    text = None if content is None else content.replace("{}", probe.reference)
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish}
+    assert probe_result(probe, choice) == result
 
 
 async def test_a_judge_grades_what_cannot_be_verified(tmp_path: Path) -> None:

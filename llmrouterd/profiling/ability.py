@@ -141,6 +141,17 @@ def patience(profile: Profile, step: Step, prompt_characters: int, thinks: bool)
     return max(_LEAST_SECONDS, written * _PATIENCE + first * _PATIENCE + load)
 
 
+def probe_result(probe: Probe, choice: Mapping[str, Any]) -> Result:
+    """Passed or not; `timeout` where thoughts took all the room, and there is no answer to judge.
+    choice: of a chat completion."""
+    message = choice.get("message") or {}
+    text, calls = str(message.get("content") or ""), message.get("tool_calls") or ()
+    thinking = not text.strip() or ("<think>" in text and "</think>" not in text)
+    if choice.get("finish_reason") == "length" and thinking and not calls:
+        return {"timeout": True}
+    return {"passed": verify(probe, text, tuple(calls)).passed}
+
+
 class AbilityBench:
     """Asks the probes and the judge on the real backends."""
 
@@ -178,12 +189,7 @@ class AbilityBench:
         run = await self._patiently(step, model, body, policy)
         if run is None:
             return {"timeout": True}
-        choice = run.answer["choices"][0]
-        message = choice.get("message") or {}
-        text, calls = message.get("content") or "", message.get("tool_calls") or ()
-        if choice.get("finish_reason") == "length" and not text and not calls:
-            return {"timeout": True}  # its thoughts took all the room: there is no answer to judge
-        return {"passed": verify(probe, str(text), tuple(calls)).passed}
+        return probe_result(probe, run.answer["choices"][0])
 
     async def _answer(
         self, step: Step, model: Model, prompt: JudgedPrompt, policy: Policy
