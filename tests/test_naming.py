@@ -38,7 +38,7 @@ OLLB, ARENA = BOARDS
 
 @cache
 def tables() -> NameTables:
-    return read_name_tables()
+    return read_name_tables(boards=True)
 
 
 @cache

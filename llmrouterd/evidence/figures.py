@@ -59,6 +59,15 @@ class SizePrior:
     unknown_b: float
     unknown_sd: float
 
+    def halvings(self, size_b: float) -> float:
+        """How many times a size lies below `small_b`."""
+        return max(0.0, math.log2(self.small_b / max(size_b, self.smallest_b)))
+
+    def by_size(self, size_b: float) -> float:
+        """What a size adds to a rating."""
+        above = self.per_log2_b * math.log2(max(size_b, self.small_b))
+        return above - self.small_per_log2_b * self.halvings(size_b)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Figures:

@@ -26,20 +26,18 @@ def prior_finding(subject: Subject, figures: Figures) -> Finding:
 
 def _by_size(subject: Subject, figures: Figures) -> Finding:
     fit, known = figures.size, subject.size_b
-    size = max(known or fit.unknown_b, fit.smallest_b)
+    size = known or fit.unknown_b
     years = fit.undated_years
     if subject.released is not None:
         years = subject.released - fit.epoch
-    halvings = max(0.0, math.log2(fit.small_b / size))
-    rating = fit.base + fit.per_log2_b * math.log2(max(size, fit.small_b)) + fit.per_year * years
-    rating -= fit.small_per_log2_b * halvings
+    rating = fit.base + fit.by_size(size) + fit.per_year * years
     if not known:
         sd, source = fit.unknown_sd, "prior: size not known"
     elif subject.released is None:
         sd, source = fit.undated_sd, f"prior: size {size:g}B"
     else:
         sd, source = fit.sd, f"prior: size {size:g}B, released {subject.released:.1f}"
-    sd += fit.small_sd * halvings
+    sd += fit.small_sd * fit.halvings(size)
     return Finding(source=source, mean=figures.logits(rating), sd=sd * LOGITS_PER_RATING)
 
 
@@ -48,15 +46,16 @@ def _by_line(subject: Subject, figures: Figures) -> Finding | None:
     deviation, which therefore does not shrink with their number."""
     if not subject.size_b:
         return None
-    here = math.log2(max(subject.size_b, figures.size.smallest_b))
-    moved = []
+    fit, moved = figures.size, []
     for relative in subject.relatives:
         found = board_findings(relative.figures, None, figures, subject.newest)
         if found:
-            steps = here - math.log2(max(relative.size_b, figures.size.smallest_b))
-            known = combine(found)
-            mean = known.mean + figures.size.per_log2_b * steps * LOGITS_PER_RATING
-            further = figures.line_sd_per_log2_b * abs(steps) * LOGITS_PER_RATING
+            known, size = combine(found), relative.size_b
+            moved_by = fit.by_size(subject.size_b) - fit.by_size(size)
+            mean = known.mean + moved_by * LOGITS_PER_RATING
+            further = figures.line_sd_per_log2_b * abs(math.log2(subject.size_b / size))
+            further += fit.small_sd * abs(fit.halvings(subject.size_b) - fit.halvings(size))
+            further *= LOGITS_PER_RATING
             moved.append(Finding(source=relative.name, mean=mean, sd=math.hypot(known.sd, further)))
     if not moved:
         return None
