@@ -155,7 +155,8 @@ def changed_parts(before: Policy, after: Policy) -> list[str]:
         and item.name != "digest"
         and getattr(before, item.name) != getattr(after, item.name)
     ]
-    return parts + ["lexicons"] * (before.lexicons.lexicons != after.lexicons.lexicons)
+    parts += ["lexicons"] * (before.lexicons.lexicons != after.lexicons.lexicons)
+    return parts + ["figures"] * (before.figures is not after.figures)
 
 
 def _differs(before: Policy, after: Policy, part: str, key: str) -> bool:
@@ -163,10 +164,12 @@ def _differs(before: Policy, after: Policy, part: str, key: str) -> bool:
 
 
 def fingerprint(settings: Settings) -> str:
-    """A digest of the policy's and the lexicons' bytes; a missing file counts as such."""
+    """A digest of the bytes of the policy, of the lexicons, and of JSON beside the policy
+    (`evidence.file`); a missing file counts as such."""
     digest = hashlib.sha256()
-    folder = rules_folder(settings)
-    for path in (settings.policy, *sorted(folder.glob("*.y*ml"))):
+    lexicons = sorted(rules_folder(settings).glob("*.y*ml"))
+    numbers = sorted(settings.policy.resolve().parent.glob("*.json"))
+    for path in (settings.policy, *lexicons, *numbers):
         digest.update(str(path).encode())
         try:
             digest.update(path.read_bytes())
@@ -189,7 +192,7 @@ def _concerns(settings: Settings) -> Callable[[Change, str], bool]:
 
     def concerns(change: Change, path: str) -> bool:
         name = path.rpartition("/")[2]
-        return name in names or name.endswith((".yaml", ".yml")) or name.startswith("..")
+        return name in names or name.endswith((".yaml", ".yml", ".json")) or name.startswith("..")
 
     return concerns
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from llmrouterd.assemble import Knowledge
 from llmrouterd.backends.base import Hooks
 from llmrouterd.backends.pool import BackendPool
 from llmrouterd.config import load_policy
+from llmrouterd.data import EVIDENCE
 from llmrouterd.discovery import Discovery
 from llmrouterd.metrics import Metrics
 from llmrouterd.residency import Residency
@@ -200,6 +202,24 @@ async def test_a_lexicon_is_part_of_the_policy(watched: Watched) -> None:
     await watched.until(lambda: watched.count("config.rejected") == 1)
     assert watched.current.snapshot.policy is after
     assert str(lexicon) in watched.events[-1][1]["problems"][0]
+
+
+async def test_the_evidences_numbers_are_part_of_the_policy(watched: Watched) -> None:
+    numbers = watched.file.parent / "evidence.json"
+    content = json.loads(EVIDENCE.read_bytes())
+    numbers.write_text(json.dumps(content))
+    in_place(watched.file, text("second") + "evidence: {file: evidence.json}\n")
+    await watched.becomes("second")
+    content["category_sd"] = 99.0
+    numbers.write_text(json.dumps(content))
+    await watched.until(lambda: watched.current.snapshot.policy.figures.category_sd == 99.0)
+    assert watched.events[-1][1]["changed"] == ["figures"]
+    numbers.write_text("{")
+    await watched.until(lambda: watched.count("config.rejected") == 1)
+    assert watched.current.snapshot.policy.figures.category_sd == 99.0
+    (problem,) = watched.events[-1][1]["problems"]
+    assert "$.evidence.file" in problem
+    assert "evidence.json is not valid JSON" in problem
 
 
 async def test_an_invalid_edit_is_refused_whole(watched: Watched) -> None:
