@@ -127,6 +127,8 @@ def _type(schema: Schema) -> str:
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     kind = schema.get("type", "any")
+    if isinstance(kind, list):
+        return " or ".join(_type({**schema, "type": one}) for one in kind)
     name = kinds.get(kind, kind)
     items = schema.get("items")
     if kind == "array" and isinstance(items, dict):

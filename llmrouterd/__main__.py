@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from llmrouterd import __version__
-from llmrouterd.cli import ask, match, offline, profile, run, sync
+from llmrouterd.cli import ask, match, offline, profile, run, sync, teach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +23,7 @@ COMMANDS: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
     ("models", "list the running daemon's models", ask.models_command),
     ("catalog", "print the running daemon's catalog as JSON", ask.catalog_command),
     ("profile", "measure models again, and show how far it is", profile.profile_command),
+    ("teach", "correct a category or name a better model", teach.teach_command),
     ("sync", "fetch published benchmark figures now", sync.sync_command),
     (
         "classify",
@@ -57,7 +58,9 @@ def build_parser() -> argparse.ArgumentParser:
     policy_text = "the policy file (default: ROUTER_CONFIG, ./config/router.yaml, /etc/llmrouterd)"
     found["serve"].add_argument("--policy", help=policy_text)
     found["check"].add_argument("file", nargs="?", help=policy_text)
-    for name in ("classify", "decide", "explain", "match", "profile", "sync"):
+    found["check"].add_argument("--tests", action="store_true", help="run the policy's own tests")
+    found["check"].add_argument("--catalog", help="a catalog file, with --tests")
+    for name in ("classify", "decide", "explain", "match", "profile", "sync", "teach"):
         found[name].add_argument("--policy", help=policy_text)
     found["decide"].add_argument("--catalog", required=True, help="a catalog file, see docs/cli.md")
     found["explain"].add_argument("--offline", action="store_true", help="do not ask the daemon")
@@ -69,17 +72,28 @@ def build_parser() -> argparse.ArgumentParser:
     found["sync"].add_argument(
         "--source", action="append", default=[], help="one source; may be given several times"
     )
+    _add_teach(found["teach"])
     found["profile"].add_argument("models", nargs="*", metavar="MODEL", help="ids, names or globs")
     found["profile"].add_argument("--speed-only", action="store_true", help="no probes of ability")
-    for name in ("explain", "models", "catalog", "profile", "sync"):
+    for name in ("explain", "models", "catalog", "profile", "sync", "teach"):
         found[name].add_argument("--url", help="the daemon's address (default: from the policy)")
         found[name].add_argument("--key", help="the admin key (default: ROUTER_ADMIN_API_KEY)")
     found["models"].add_argument(
         "--evidence", action="store_true", help="what each model is worth by category, and why"
     )
-    for name in ("check", "explain", "models", "profile", "sync"):
+    for name in ("check", "explain", "models", "profile", "sync", "teach"):
         found[name].add_argument("--json", action="store_true", help="JSON instead of text")
     return parser
+
+
+def _add_teach(teaching: argparse.ArgumentParser) -> None:
+    teaching.add_argument("id", nargs="?", metavar="ID", help="a decision: x-router-decision")
+    teaching.add_argument("--prompt", help="a prompt, instead of a decision")
+    teaching.add_argument("--category", help="the category that it should have had")
+    teaching.add_argument("--model", help="the model that should have answered")
+    teaching.add_argument("--accept", action="store_true", help="write the lexicon line")
+    teaching.add_argument("--list", action="store_true", help="list what was taught")
+    teaching.add_argument("--forget", type=int, metavar="EXAMPLE", help="forget an example")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from llmrouterd.discovery import Discovery
 from llmrouterd.dispatch import Dispatcher
 from llmrouterd.feedback import Feedback
 from llmrouterd.journal import Journal, encode_record
+from llmrouterd.lessons import Lessons
 from llmrouterd.library import Library
 from llmrouterd.metrics import Metrics
 from llmrouterd.profiling.worker import Profiler
@@ -95,7 +96,8 @@ async def open_daemon(
     feedback = Feedback(discovery, kept, log)
     stack.callback(feedback.close)
     profiler = Profiler(current, discovery, pool, dispatcher, (kept, residency), log)
-    await _restore(kept, profiler, benchmarks, feedback)
+    lessons = Lessons(current, kept, log)
+    await _restore(kept, profiler, benchmarks, (feedback, lessons))
     reloader = Reloader(settings, current, discovery, metrics, log)
     reloader.on_applied.append(lambda new: log.configure(new.logging, secrets_of(new)))
     reloader.on_applied.append(lambda _: benchmarks.wake())
@@ -106,6 +108,7 @@ async def open_daemon(
         discovery=discovery,
         feedback=feedback,
         journal=Journal(kept, metrics, log, profiler.observe),
+        lessons=lessons,
         metrics=metrics,
         profiler=profiler,
         benchmarks=benchmarks,
@@ -118,6 +121,7 @@ async def open_daemon(
     )
     discovery.follow(policy)
     stack.push_async_callback(discovery.close)
+    await reloader.test("start")
     fetching = tokens.fetch(settings.state / "tiktoken", log)
     tasks = [*_start_workers(state), asyncio.create_task(fetching, name="tokens")]
     stack.push_async_callback(_cancel, tasks)
@@ -153,13 +157,18 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 
 async def _restore(
-    kept: Store, profiler: Profiler, benchmarks: BenchmarkWorker, feedback: Feedback
+    kept: Store,
+    profiler: Profiler,
+    benchmarks: BenchmarkWorker,
+    owner: tuple[Feedback, Lessons],
 ) -> None:
-    """Read back what was measured and published; without a database there is just less."""
+    """Read back what was measured, published and taught; without a database there is just less."""
+    feedback, lessons = owner
     await benchmarks.restore()
     try:
         profiles = await asyncio.wrap_future(kept.run(tables.all_rows("measurements")))
         feedback.restore(await asyncio.wrap_future(kept.run(tables.feedback_sums)))
+        await lessons.restore(await asyncio.wrap_future(kept.run(tables.examples)))
     except (sqlite3.Error, OSError):
         return  # the store has said so itself
     profiler.restore(profiles)

@@ -141,4 +141,6 @@ def _evidence(found: dict[str, Any]) -> str:
 def _chances(signals: dict[str, Any]) -> str:
     best = sorted(signals["probabilities"].items(), key=lambda item: -item[1])[:2]
     shown = ", ".join(f"{name} {chance:.0%}" for name, chance in best)
-    return f" ({shown}; doubt {signals['abstain']:.0%})" if shown else ""
+    # Decisions that were stored before there were examples do not have the field.
+    taught = f"taught, {signals['taught']:.0%} alike; " if signals.get("taught") else ""
+    return f" ({taught}{shown}; doubt {signals['abstain']:.0%})" if shown else ""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmrouterd.chat import Validators
     from llmrouterd.classifier.lexicon import LexiconSet
     from llmrouterd.evidence.figures import Figures
+    from llmrouterd.policy_cases import PolicyTests
     from llmrouterd.request_schema import Limits
 
 GENERAL = "general"
@@ -245,6 +246,7 @@ class Classification:
     abstain_logit: float
     threshold: float
     prior: Mapping[str, float]
+    teach_similarity: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -375,6 +377,7 @@ class Policy:
     classification: Classification
     complexity: Complexity
     rules: tuple[Rule, ...]
+    tests: PolicyTests
     scoring: Scoring
     tasks: Tasks
     pins: Globs

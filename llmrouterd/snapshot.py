@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmrouterd.catalog import Catalog
+from llmrouterd.classifier.examples import Examples
 
 if TYPE_CHECKING:
     from llmrouterd.policy import Policy
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """One world: a policy, the models, and how many worlds there were before it."""
+    """One world: a policy, the models, what the owner has corrected, and how many worlds there
+    were before it."""
 
     policy: Policy
     catalog: Catalog
+    examples: Examples = field(default_factory=Examples)
     generation: int = 0
 
 
@@ -27,13 +30,20 @@ class Current:
     def __init__(self, policy: Policy) -> None:
         self.snapshot = Snapshot(policy=policy, catalog=Catalog())
 
-    def swap(self, *, policy: Policy | None = None, catalog: Catalog | None = None) -> Snapshot:
+    def swap(
+        self,
+        *,
+        policy: Policy | None = None,
+        catalog: Catalog | None = None,
+        examples: Examples | None = None,
+    ) -> Snapshot:
         """Replace the parts that are given."""
         before = self.snapshot
         self.snapshot = replace(
             before,
             policy=policy if policy is not None else before.policy,
             catalog=catalog if catalog is not None else before.catalog,
+            examples=examples if examples is not None else before.examples,
             generation=before.generation + 1,
         )
         return self.snapshot

@@ -63,6 +63,12 @@ MIGRATIONS: tuple[str, ...] = (
         category TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (decision, client)
     );
     """,
+    """
+    CREATE TABLE examples (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, text TEXT NOT NULL UNIQUE,
+        category TEXT NOT NULL, decision TEXT NOT NULL, client TEXT NOT NULL
+    );
+    """,
 )
 
 _BENCHMARK_COLUMNS = ("model", "board", "value", "low", "high", "date", "votes")
@@ -180,6 +186,44 @@ def _put_status(database: Database, source: str, status: dict[str, Any]) -> None
 def data_version(database: Database) -> int:
     """A number that changes when another connection has written to the database."""
     return int(database.execute("PRAGMA data_version").fetchone()[0])
+
+
+def examples(database: Database) -> list[dict[str, Any]]:
+    """All corrected prompts, the newest first."""
+    return list(database["examples"].rows_where(order_by="id desc"))
+
+
+def save_example(row: dict[str, Any], most: int) -> Callable[[Database], list[dict[str, Any]]]:
+    """Insert one, in place of one with the same text, and delete the oldest beyond so many;
+    returns all, the newest first."""
+
+    def query(database: Database) -> list[dict[str, Any]]:
+        with database.conn as connection:
+            connection.execute("DELETE FROM examples WHERE text = ?", [row["text"]])
+            connection.execute(
+                "INSERT INTO examples (at, text, category, decision, client) "
+                "VALUES (:at, :text, :category, :decision, :client)",
+                row,
+            )
+            connection.execute(
+                "DELETE FROM examples WHERE id NOT IN "
+                "(SELECT id FROM examples ORDER BY id DESC LIMIT ?)",
+                [most],
+            )
+        return examples(database)
+
+    return query
+
+
+def forget_example(id_: int) -> Callable[[Database], list[dict[str, Any]]]:
+    """Delete one, if it is there; returns the others, the newest first."""
+
+    def query(database: Database) -> list[dict[str, Any]]:
+        with database.conn as connection:
+            connection.execute("DELETE FROM examples WHERE id = ?", [id_])
+        return examples(database)
+
+    return query
 
 
 def save_feedback(row: dict[str, Any]) -> Callable[[Database], list[dict[str, Any]]]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from watchfiles import awatch
 
 from llmrouterd.config import load_policy, rules_folder
+from llmrouterd.config.cases import tests_file
 from llmrouterd.errors import ConfigError
+from llmrouterd.policy_tests import Result, count_results, problems_of, run_tests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +56,7 @@ class Reloader:
     ) -> None:
         self.settings = settings
         self.rejected: Rejected | None = None
+        self.tested: tuple[Result, ...] = ()
         self.loaded_at = time.time()
         self.on_applied: list[Callable[[Policy], None]] = []
         self._current = current
@@ -104,22 +107,51 @@ class Reloader:
             try:
                 policy = await asyncio.to_thread(load_policy, self.settings)
             except ConfigError as error:
-                self.rejected = Rejected(fingerprint=seen, at=time.time(), problems=error.problems)
-                self._metrics.inc(self._metrics.reloads, "rejected")
-                self._metrics.policy_valid.set(0)
-                self._on_event(
-                    "config.rejected",
-                    {
-                        "reason": reason,
-                        "problems": [str(problem) for problem in error.problems],
-                        "serving": self._current.snapshot.policy.digest,
-                    },
-                )
-                return False, error.problems
+                return self._reject(seen, reason, error.problems)
+            results = await self._run_tests(policy)
+            failures = problems_of(results)
+            other = policy.digest != self._current.snapshot.policy.digest
+            if failures and policy.tests.refuse and other:
+                return self._reject(seen, reason, failures)
             self.rejected = None
             self._metrics.policy_valid.set(1)
             self._apply(policy, reason)
+            self._note(results, reason)
             return True, ()
+
+    async def test(self, reason: str) -> None:
+        """Run the active policy's own tests. A failure is said, and stops nothing."""
+        async with self._lock:
+            self._note(await self._run_tests(self._current.snapshot.policy), reason)
+
+    async def _run_tests(self, policy: Policy) -> tuple[Result, ...]:
+        """By the models that are known now, none of them busy; many cases take a while."""
+        if not policy.tests.cases:
+            return ()
+        return await asyncio.to_thread(run_tests, policy, self._current.snapshot.catalog)
+
+    def _note(self, results: tuple[Result, ...], reason: str) -> None:
+        self.tested = results
+        failures = [str(problem) for problem in problems_of(results)]
+        if failures:
+            fields = {"reason": reason, **count_results(results), "failures": failures}
+            self._on_event("tests.failed", fields)
+
+    def _reject(
+        self, seen: str, reason: str, problems: tuple[Problem, ...]
+    ) -> tuple[bool, tuple[Problem, ...]]:
+        self.rejected = Rejected(fingerprint=seen, at=time.time(), problems=problems)
+        self._metrics.inc(self._metrics.reloads, "rejected")
+        self._metrics.policy_valid.set(0)
+        self._on_event(
+            "config.rejected",
+            {
+                "reason": reason,
+                "problems": [str(problem) for problem in problems],
+                "serving": self._current.snapshot.policy.digest,
+            },
+        )
+        return False, problems
 
     def _apply(self, policy: Policy, reason: str) -> None:
         before = self._current.snapshot.policy
@@ -164,18 +196,28 @@ def _differs(before: Policy, after: Policy, part: str, key: str) -> bool:
 
 
 def fingerprint(settings: Settings) -> str:
-    """A digest of the bytes of the policy, of the lexicons, and of JSON beside the policy
-    (`evidence.file`); a missing file counts as such."""
+    """A digest of the bytes of the policy, of the lexicons, of JSON beside the policy
+    (`evidence.file`), and of `tests.file`; a missing file counts as such."""
     digest = hashlib.sha256()
     lexicons = sorted(rules_folder(settings).glob("*.y*ml"))
     numbers = sorted(settings.policy.resolve().parent.glob("*.json"))
-    for path in (settings.policy, *lexicons, *numbers):
-        digest.update(str(path).encode())
-        try:
-            digest.update(path.read_bytes())
-        except OSError:
-            digest.update(b"\x00missing")
+    policy = _add(digest, settings.policy)
+    cases = tests_file(policy, settings)
+    for path in (*lexicons, *numbers, *((cases,) if cases else ())):
+        _add(digest, path)
     return digest.hexdigest()[:16]
+
+
+def _add(digest: hashlib._Hash, path: Path) -> bytes:
+    """Add a file's name and bytes, which are returned; none where it cannot be read."""
+    digest.update(str(path).encode())
+    try:
+        content = path.read_bytes()
+    except OSError:
+        digest.update(b"\x00missing")
+        return b""
+    digest.update(content)
+    return content
 
 
 def _is_empty(path: Path) -> bool:

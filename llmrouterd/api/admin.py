@@ -17,6 +17,7 @@ from llmrouterd.api.state import STATE, State, json_response
 from llmrouterd.chat import parse_request
 from llmrouterd.errors import BadRequest, NoModelAvailable, NotFound
 from llmrouterd.explanation import describe_evidence, explain_candidates, in_words
+from llmrouterd.policy_tests import describe_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from llmrouterd.catalog import Model
+    from llmrouterd.policy_tests import Result
 
 
 async def models(request: web.Request) -> web.Response:
@@ -104,6 +106,7 @@ async def policy(request: web.Request) -> web.Response:
                 "generation": snapshot.generation,
                 "rules": [rule.name for rule in snapshot.policy.rules],
                 "backends": [spec.name for spec in snapshot.policy.backends],
+                "tests": _tests_data(state.reloader.tested),
             },
             "rejected": None
             if rejected is None
@@ -116,6 +119,16 @@ async def policy(request: web.Request) -> web.Response:
             },
         }
     )
+
+
+def _tests_data(results: tuple[Result, ...]) -> dict[str, Any]:
+    """How many passed; those that did not, whole."""
+    shown = [describe_result(result) for result in results if result.missed or result.skipped]
+    return {
+        "passed": len(results) - sum(item["status"] != "passed" for item in shown),
+        "failed": [item for item in shown if item["status"] == "failed"],
+        "skipped": [item for item in shown if item["status"] == "skipped"],
+    }
 
 
 async def reload(request: web.Request) -> web.Response:

@@ -57,7 +57,7 @@ def read_decision(
     ask = resolve(chat.model, snapshot.policy, snapshot.catalog)
     if ask.preset:
         context = replace(context, preset=ask.preset)
-    signals = classify(chat, snapshot.policy, context, state.tokens)
+    signals = classify(chat, snapshot.policy, context, state.tokens, snapshot.examples)
     load = state.dispatcher.load(snapshot, signals.session)
     return decide(signals, snapshot.policy, snapshot.catalog, load, ask, snapshot.generation)
 
@@ -111,8 +111,11 @@ async def _answer(
     context = context_of(request, snapshot.policy.server, client.name)
     decision = read_decision(state, chat, snapshot, context)
     outcome.id = f"dec_{random.getrandbits(80):020x}"
+    words = next(iter(human_turns(chat.messages, 1)), "")
+    if chat.kind != "embeddings" and not decision.signals.task:
+        state.lessons.remember(outcome.id, words)
     if snapshot.policy.logging.prompts:
-        outcome.words = next(iter(human_turns(chat.messages, 1)), "")[:2000]
+        outcome.words = words[:2000]
     headers = {
         "x-request-id": request[REQUEST_ID],
         "x-router-decision": outcome.id,

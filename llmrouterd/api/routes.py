@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrouterd.api import admin, evidence, health, openai, profiling
+from llmrouterd.api import admin, evidence, health, lessons, openai, profiling
 from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/admin/decisions", ADMIN, admin.decisions),
     ("GET", "/admin/decisions/{id}", ADMIN, admin.decision),
     ("POST", "/admin/explain", ADMIN, admin.explain),
+    ("POST", "/admin/feedback", ADMIN, lessons.correct),
+    ("GET", "/admin/examples", ADMIN, lessons.examples),
+    ("DELETE", "/admin/examples/{id}", ADMIN, lessons.forget),
 )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmrouterd.dispatch import Dispatcher
     from llmrouterd.feedback import Feedback
     from llmrouterd.journal import Journal
+    from llmrouterd.lessons import Lessons
     from llmrouterd.metrics import Metrics
     from llmrouterd.profiling.worker import Profiler
     from llmrouterd.snapshot import Current
@@ -37,6 +38,7 @@ class State:
     discovery: Discovery
     feedback: Feedback
     journal: Journal
+    lessons: Lessons
     metrics: Metrics
     profiler: Profiler
     benchmarks: BenchmarkWorker

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import re2
 
 from llmrouterd.classifier.complexity import complexity
+from llmrouterd.classifier.examples import blend, taught
 from llmrouterd.classifier.lexicon import probabilities
 from llmrouterd.classifier.words import detect_task, human_turns
 from llmrouterd.policy import GENERAL
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmrouterd.chat import ChatRequest, Message
+    from llmrouterd.classifier.examples import Examples, Near
     from llmrouterd.policy import Policy
 
 _MESSAGE_TOKENS = 4  # what chat templates add to each message
@@ -38,7 +40,11 @@ def byte_bound(text: str) -> tuple[int, bool]:
 
 
 def classify(
-    chat: ChatRequest, policy: Policy, context: RequestContext, count: TokenCount = byte_bound
+    chat: ChatRequest,
+    policy: Policy,
+    context: RequestContext,
+    count: TokenCount = byte_bound,
+    examples: Examples | None = None,
 ) -> Signals:
     """Read the signals of a request. Pure, linear in the request's size."""
     messages = chat.messages
@@ -47,6 +53,10 @@ def classify(
     task = detect_task(context.task, messages) if policy.tasks.detect else ""
     spoken = [] if task else turns  # a task's template says nothing of what the human wants
     category, by_category, abstain = _category(spoken, policy)
+    near = _near(examples, spoken, category, policy)
+    if near is not None:
+        category = near.category
+        by_category, abstain = blend(by_category, abstain, near)
     tokens, exact = _tokens(messages, count)
     tool_tokens, tools_exact = (
         count(chat.tools_json.decode("utf-8", "replace")) if chat.tools_json else (0, True)
@@ -72,7 +82,16 @@ def classify(
             for rule in policy.rules
             if rule.when.text is not None and re2.search(f"(?i){rule.when.text}", words)
         ),
+        taught=0.0 if near is None else near.similarity,
     )
+
+
+def _near(examples: Examples | None, turns: list[str], read: str, policy: Policy) -> Near | None:
+    """The example that overrides what was read from the human's turns."""
+    if examples is None or not turns:
+        return None
+    least = policy.classification.teach_similarity
+    return taught(examples, turns[0], read, least, lambda text: _category([text], policy)[0])
 
 
 def classify_words(words: str, policy: Policy) -> tuple[str, Mapping[str, float], float]:

@@ -110,7 +110,9 @@ def catalog_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def ask_daemon(options: argparse.Namespace, path: str, body: str | None = None) -> Any:
+def ask_daemon(
+    options: argparse.Namespace, path: str, body: str | None = None, method: str | None = None
+) -> Any:
     """The daemon's JSON answer; None after saying why there is none."""
     settings = read_settings(os.environ, getattr(options, "policy", None))
     url = options.url
@@ -130,7 +132,9 @@ def ask_daemon(options: argparse.Namespace, path: str, body: str | None = None) 
         headers["Authorization"] = f"Bearer {key}"
     content = None if body is None else body.encode()
     try:
-        request = urllib.request.Request(url.rstrip("/") + path, data=content, headers=headers)
+        request = urllib.request.Request(
+            url.rstrip("/") + path, data=content, headers=headers, method=method
+        )
         with DIRECT.open(request, timeout=30) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:

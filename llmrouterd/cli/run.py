@@ -8,13 +8,15 @@ import socket
 import sys
 import urllib.error
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from llmrouterd.catalog_file import CatalogFileError, read_catalog
 from llmrouterd.cli.ask import DIRECT
 from llmrouterd.config import load_policy
 from llmrouterd.errors import ConfigError
+from llmrouterd.policy_tests import count_results, describe_result, problems_of, run_tests
 from llmrouterd.problems import Problem
 from llmrouterd.server import EXIT_REFUSED, serve
 from llmrouterd.settings import read_settings
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import argparse
 
     from llmrouterd.policy import Policy
+    from llmrouterd.policy_tests import Result
 
 
 def serve_command(options: argparse.Namespace) -> int:
@@ -39,23 +42,54 @@ def serve_command(options: argparse.Namespace) -> int:
 def check_command(options: argparse.Namespace) -> int:
     """Check a policy; 1 and all problems if there are any."""
     settings = read_settings(os.environ, options.file)
+    testing = options.tests or options.catalog is not None
     problems: tuple[Problem, ...] = ()
+    results: tuple[Result, ...] = ()
     try:
         policy = load_policy(settings)
+        if testing:
+            results = _run_tests(policy, options.catalog)
     except ConfigError as error:
         problems = error.problems
+    except CatalogFileError as error:
+        print(error, file=sys.stderr)
+        return 1
     else:
         problems = _port_problems(policy, str(settings.policy))
+    failed = any(result.missed for result in results)
     if options.json:
-        print(json.dumps({"ok": not problems, "problems": [asdict(p) for p in problems]}))
-    elif problems:
+        shown: dict[str, Any] = {"problems": [asdict(problem) for problem in problems]}
+        if testing:
+            shown["tests"] = [describe_result(result) for result in results]
+        print(json.dumps({"ok": not problems and not failed, **shown}))
+        return 1 if problems or failed else 0
+    if problems:
         _print_problems(problems)
-    else:
-        print(
-            f"{settings.policy}: ok ({len(policy.rules)} rules, {len(policy.backends)} backends, "
-            f"{len(policy.categories)} categories, digest {policy.digest})"
-        )
-    return 1 if problems else 0
+        return 1
+    print(
+        f"{settings.policy}: ok ({len(policy.rules)} rules, {len(policy.backends)} backends, "
+        f"{len(policy.categories)} categories, digest {policy.digest})"
+    )
+    if testing:
+        _print_results(results)
+    return 1 if failed else 0
+
+
+def _run_tests(policy: Policy, catalog_file: str | None) -> tuple[Result, ...]:
+    """The policy's own tests; those of models by a catalog file. Raises CatalogFileError."""
+    if catalog_file is None:
+        return run_tests(policy)
+    catalog, load = read_catalog(catalog_file, policy)
+    return run_tests(policy, catalog, load)
+
+
+def _print_results(results: tuple[Result, ...]) -> None:
+    for problem in problems_of(results):
+        print(problem, file=sys.stderr)
+    counted = ", ".join(f"{number} {word}" for word, number in count_results(results).items())
+    print(f"{len(results)} {'test' if len(results) == 1 else 'tests'}: {counted}")
+    if any(result.skipped for result in results):
+        print("Tests of models were skipped: give a --catalog FILE (`llmrouterd catalog`).")
 
 
 def _print_problems(problems: tuple[Problem, ...]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from llmrouterd import data
 from llmrouterd.classifier.lexicon import LexiconError, LexiconSet, build_lexicons
 from llmrouterd.config.build import build_policy
+from llmrouterd.config.cases import read_tests
 from llmrouterd.config.environment import unknown_settings
 from llmrouterd.config.figures import FiguresError, read_figures
 from llmrouterd.config.schema import environment_problems, fill, known_settings, resolve, validate
@@ -74,9 +75,10 @@ def load_policy(settings: Settings) -> Policy:
         lexicons, found = _load_lexicons(source, filled, rules_folder(settings), digest)
         digest.update(json.dumps(filled, sort_keys=True).encode())
         figures, wrong = _load_figures(source, filled, settings, digest)
-        read = (lexicons, figures)
+        tests, untested = read_tests(source, filled, settings, policy_schema(), digest)
+        read = (lexicons, figures, tests)
         policy, meant = build_policy(filled, source, read, digest.hexdigest()[:16])
-        problems += found + wrong + _not_told(meant, problems)
+        problems += found + wrong + untested + _not_told(meant, problems)
         if not problems:
             return policy
     raise ConfigError(tuple(sorted(set(problems), key=astuple)))

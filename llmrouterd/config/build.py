@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from llmrouterd.classifier.lexicon import LexiconSet
     from llmrouterd.config.source import Path, Source
     from llmrouterd.evidence.figures import Figures
+    from llmrouterd.policy_cases import PolicyTests
     from llmrouterd.problems import Problem
 
 Data = dict[str, Any]
@@ -51,7 +52,7 @@ SIGNATURE_FIELDS = ("model", "backend", "category", "rule", "decision")
 
 
 def build_policy(
-    filled: Data, source: Source, read: tuple[LexiconSet, Figures], digest: str
+    filled: Data, source: Source, read: tuple[LexiconSet, Figures, PolicyTests], digest: str
 ) -> tuple[Policy, list[Problem]]:
     """Build the policy. read: what further files hold. With problems it is still built, but must
     not be used."""
@@ -76,6 +77,7 @@ def build_policy(
         classification=Classification(**filled["classification"]),
         complexity=Complexity(**filled["complexity"]),
         rules=build_rules(filled, found.report),
+        tests=read[2],
         scoring=Scoring(
             preset=scoring["preset"],
             discrimination=scoring["discrimination"],

@@ -44,14 +44,14 @@ def interpolate(text: str, environ: Mapping[str, str]) -> tuple[str, tuple[str, 
     return _REFERENCE.sub(value, text), tuple(unset)
 
 
-def convert(text: str, kind: str | None) -> Any:
+def convert(text: str, kind: Any) -> Any:
     """A text from the environment as the schema's type; left as it is where it does not fit."""
     readers: dict[str, Callable[[str], Any]] = {
         "integer": int,
         "number": float,
         "boolean": lambda word: _BOOLEANS[word.strip().lower()],
     }
-    reader = readers.get(kind or "")
+    reader = readers.get(kind) if isinstance(kind, str) else None  # a list of types has text
     if reader is None:
         return text
     try:
