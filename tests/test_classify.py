@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llmrouterd.chat import parse_request
 from llmrouterd.classifier import byte_bound, classify
 from llmrouterd.signals import RequestContext, Signals
-from tests.support.policies import WORDS, policy, read
+from tests.support.policies import WORDS, lexicons_only, policy, read
 
 TOOL = {"type": "function", "function": {"name": "python", "parameters": {"type": "object"}}}
 PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -172,9 +172,10 @@ def test_images_and_messages_cost_tokens() -> None:
 @pytest.mark.parametrize("kind", ["completions", "embeddings"])
 def test_the_other_endpoints(kind: str) -> None:
     field = "prompt" if kind == "completions" else "input"
+    made_by = lexicons_only()
     for value in ("python", ["python", "x"], [1, 2, 3]):
         body = orjson.dumps({field: value})
-        made = classify(parse_request(kind, body, policy().validators), policy(), RequestContext())
+        made = classify(parse_request(kind, body, made_by.validators), made_by, RequestContext())
         assert isinstance(made, Signals)
         assert made.kind == kind
         assert made.category == ("coding" if "python" in value else "general")

@@ -14,7 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from llmrouterd import data
-from llmrouterd.classifier import classify_words
+from llmrouterd.classifier.category import read_category
 from llmrouterd.config import load_policy, policy_schema, rules_folder
 from llmrouterd.config.environment import names_in
 from llmrouterd.config.schema import fill
@@ -98,8 +98,9 @@ def test_the_shipped_policy_with_the_shipped_lexicons(tmp_path: Path) -> None:
     shipped = load_policy(Settings(policy=SHIPPED, rules=None, state=tmp_path, environ={}))
     assert set(shipped.categories) == {*shipped.lexicons.categories}
     assert len(shipped.categories) == 12
-    assert classify_words("write a python function that sorts a list", shipped)[0] == "coding"
-    assert classify_words("zzz", shipped)[0] == "general"
+    assert (
+        read_category(["write a python function that sorts a list"], shipped).category == "coding"
+    )
     first = SHIPPED.read_text().splitlines()[0]
     assert first == "# yaml-language-server: $schema=schema.json"
 
@@ -267,8 +268,8 @@ def test_a_lexicon_of_ones_own_stands_beside_the_packaged_ones(tmp_path: Path) -
     file = tmp_path / "router.yaml"
     file.write_text("{}")
     made = load_policy(Settings(policy=file, rules=None, state=tmp_path, environ={}))
-    assert classify_words("frobnicate", made)[0] == "coding"
-    assert classify_words("summarize this article for me", made)[0] == "summarization"
+    assert read_category(["frobnicate"], made).category == "coding"
+    assert read_category(["summarize this article for me"], made).category == "summarization"
 
 
 def test_an_unreadable_lexicon_is_a_problem_and_no_crash(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tests.support.daemon import Running
 from tests.support.policies import catalog, model, plain_environment, policy, settings_for
 
 RULES = """
+classification: {model: none}
 backends: [{name: box, type: openai, url: "http://127.0.0.1:9/v1"}]
 rules:
   - {name: code, when: {category: [coding]}, only: ["box/coder"]}
@@ -105,7 +106,7 @@ def test_a_failure_says_where_what_and_what_to_do() -> None:
     text = case(name="loop", prompt=CODE, expect={"category": "math", "rule": "default"})
     results = run_tests(policy(text))
     first, second = problems_of(results)
-    assert (first.line, first.path) == (7, "$.tests.cases[0]")
+    assert (first.line, first.path) == (8, "$.tests.cases[0]")
     assert "test 'loop': expected category math, got coding (coding " in first.message
     assert "math.yaml" in first.message
     assert "expected rule default, got code;" in second.message

@@ -23,7 +23,7 @@ from llmrouterd.signals import RequestContext
 from llmrouterd.suggestion import choose_phrase, phrases
 from tests.conftest import Opener, Scripted
 from tests.support.daemon import Running, open_running
-from tests.support.policies import chat, plain_environment, policy
+from tests.support.policies import chat, lexicons_only, plain_environment, policy
 
 LOAF = "How long should my sourdough loaf cool before I cut it?"
 
@@ -115,14 +115,14 @@ def test_probabilities_after_an_override_still_sum_to_one() -> None:
 
 
 def test_the_classifier_takes_an_example() -> None:
-    made = policy()
+    made = lexicons_only()
     context = RequestContext()
     before = classify(chat(LOAF), made, context)
     assert (before.category, before.taught) == ("general", 0.0)
     after = classify(chat(LOAF), made, context, examples=KNOWN)
     assert after.category == "advice"
     assert after.taught == pytest.approx(1.0)
-    strict = policy("classification: {teach_similarity: 1.0}")
+    strict = policy("classification: {model: none, teach_similarity: 1.0}")
     assert classify(chat("Hi! " + LOAF), strict, context, examples=KNOWN).taught == 0.0
     # The task of a background request is not the human's.
     title = RequestContext(task="title_generation")
@@ -130,7 +130,7 @@ def test_the_classifier_takes_an_example() -> None:
 
 
 async def taught_daemon(scripted: Scripted) -> Running:
-    daemon, _ = await scripted("a", "b")
+    daemon, _ = await scripted("a", "b", classification={"model": "none"})
     return daemon
 
 

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import re2
 
+from llmrouterd.classifier.category import MOST_TURNS, read_category
 from llmrouterd.classifier.complexity import complexity
 from llmrouterd.classifier.examples import blend, taught
-from llmrouterd.classifier.lexicon import probabilities
 from llmrouterd.classifier.words import detect_task, human_turns
-from llmrouterd.policy import GENERAL
 from llmrouterd.signals import RequestContext, Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from llmrouterd.chat import ChatRequest, Message
     from llmrouterd.classifier.examples import Examples, Near
     from llmrouterd.policy import Policy
@@ -48,11 +45,11 @@ def classify(
 ) -> Signals:
     """Read the signals of a request. Pure, linear in the request's size."""
     messages = chat.messages
-    turns = human_turns(messages)
+    turns = human_turns(messages, MOST_TURNS)
     words = turns[0] if turns else ""
     task = detect_task(context.task, messages) if policy.tasks.detect else ""
     spoken = [] if task else turns  # a task's template says nothing of what the human wants
-    category, by_category, abstain = _category(spoken, policy)
+    category, by_category, abstain = read_category(spoken, policy)
     near = _near(examples, spoken, category, policy)
     if near is not None:
         category = near.category
@@ -91,31 +88,9 @@ def _near(examples: Examples | None, turns: list[str], read: str, policy: Policy
     if examples is None or not turns:
         return None
     least = policy.classification.teach_similarity
-    return taught(examples, turns[0], read, least, lambda text: _category([text], policy)[0])
-
-
-def classify_words(words: str, policy: Policy) -> tuple[str, Mapping[str, float], float]:
-    """(category or `general`, probabilities, probability of abstaining) of one text."""
-    settings = policy.classification
-    by_category, abstain = probabilities(
-        policy.lexicons.match(words),
-        prior=settings.prior,
-        abstain_logit=settings.abstain_logit,
-        temperature=settings.temperature,
+    return taught(
+        examples, turns[0], read, least, lambda text: read_category([text], policy).category
     )
-    best = max(by_category, key=lambda name: by_category[name], default=GENERAL)
-    sure = (1.0 - abstain) * by_category.get(best, 0.0) >= settings.threshold
-    return (best if sure else GENERAL), by_category, abstain
-
-
-def _category(turns: list[str], policy: Policy) -> tuple[str, Mapping[str, float], float]:
-    """The newest turn's category; a turn that says nothing inherits from the one before."""
-    newest = classify_words(turns[0] if turns else "", policy)
-    if newest[0] == GENERAL and len(turns) > 1:
-        before = classify_words(turns[1], policy)
-        if before[0] != GENERAL:
-            return before
-    return newest
 
 
 def _needs(chat: ChatRequest) -> frozenset[str]:

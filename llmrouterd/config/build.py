@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from llmrouterd.chat import Validators
 from llmrouterd.config.access import build_auth
 from llmrouterd.config.rules import build_rules, check_model
+from llmrouterd.config.weights import category_model
 from llmrouterd.evidence import OVERALL
 from llmrouterd.policy import (
     Assumed,
@@ -99,6 +100,7 @@ def build_policy(
         logging=Logging(**filled["logging"]),
         lexicons=read[0],
         figures=read[1],
+        model=category_model() if filled["classification"]["model"] == "trained" else None,
         validators=Validators(limits),
     )
     return policy, found.problems

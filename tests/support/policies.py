@@ -50,6 +50,9 @@ WORDS = {
 }
 
 
+LEXICONS_ONLY = "classification: {model: none}\n"
+
+
 def write_lexicons(folder: Path) -> Path:
     """A small lexicon for each of the twelve categories; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,13 +133,15 @@ def read(
     policy: Policy | None = None,
     **fields: Any,
 ) -> Signals:
-    """What the classifier reads from a chat, under the default policy with the small lexicons
-    or another. `fields` are further fields of the request."""
-    return classify(chat(words, **fields), policy or _plain(), RequestContext(**(context or {})))
+    """What the small lexicons alone read from a chat, under the default policy or another.
+    `fields` are further fields of the request."""
+    made = policy or lexicons_only()
+    return classify(chat(words, **fields), made, RequestContext(**(context or {})))
 
 
-def _plain() -> Policy:
-    return policy()
+def lexicons_only() -> Policy:
+    """The default policy with the small lexicons and without the trained classifier."""
+    return policy(LEXICONS_ONLY)
 
 
 @dataclass(slots=True)
