@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd import tables
+from llmrouterd.classifier.form import kind_of
 from llmrouterd.evidence import OVERALL
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Feedback:
             "client": client,
             "at": time.time(),
             "model": row["model"],
-            "category": row["category"],
+            "category": _kind(row),
             "value": value,
         }
         self._sums = await asyncio.wrap_future(self._store.run(tables.save_feedback(given)))
@@ -65,15 +66,21 @@ class Feedback:
         self._discovery.learn(feedback=by_model(self._sums))
 
 
+def _kind(row: dict[str, Any]) -> str:
+    """A stored decision's kind; decisions of before there were forms have their category."""
+    form = row["record"]["signals"].get("form", "")
+    return kind_of(row["category"], form) if form else str(row["category"])
+
+
 _SHOWN = ("decision", "client", "model", "category", "value")
 
 
 def by_model(sums: Iterable[dict[str, Any]]) -> dict[str, dict[str, tuple[int, float]]]:
-    """(number, sum) by model and category; `overall` is all of a model's together."""
+    """(number, sum) by model and kind (`category/form`), category, and `overall`."""
     found: dict[str, dict[str, tuple[int, float]]] = {}
     for row in sums:
         categories = found.setdefault(row["model"], {})
-        for category in (row["category"], OVERALL):
+        for category in {row["category"], row["category"].partition("/")[0], OVERALL}:
             number, total = categories.get(category, (0, 0.0))
             categories[category] = (number + row["number"], total + row["total"])
     return found

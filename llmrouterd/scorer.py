@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmrouterd.classifier.form import kind_of
 from llmrouterd.evidence import OVERALL
 from llmrouterd.policy import GENERAL
 
@@ -119,6 +120,11 @@ class Scorer:
         count in standard deviations: what is certain counts more than what is vague, and the
         overall quality says little of a category however well it is known."""
         scoring = self._policy.scoring
+        kind = kind_of(self._category, self._signals.form)
+        if kind in model.evidence and kind in best.evidence:
+            # Found with prompts of this very kind: that the lead is no accident is enough.
+            one, other = model.evidence[kind], best.evidence[kind]
+            return one.mean - other.mean > math.hypot(one.sd, other.sd)
         here, there = self._in_category(model), self._in_category(best)
         above, below = best.evidence[OVERALL], model.evidence[OVERALL]
         scatter = math.hypot(above.sd, below.sd, scoring.spread, scoring.spread)
@@ -137,11 +143,18 @@ class Scorer:
     def _in_category(self, model: Model) -> tuple[float, float]:
         """Mean and sd in the category, in logits: overall where nothing special is known."""
         overall: Evidence = model.evidence[OVERALL]
-        special = model.evidence.get(self._category) if self._category != GENERAL else None
+        special = self._known(model)
         if special is None:
             return overall.mean, overall.sd
         share = self._policy.scoring.generalist
         return (1.0 - share) * special.mean + share * overall.mean, special.sd
+
+    def _known(self, model: Model) -> Evidence | None:
+        """What is known of the prompt's kind, else of the category."""
+        if self._category == GENERAL:
+            return None
+        kind = kind_of(self._category, self._signals.form)
+        return model.evidence.get(kind) or model.evidence.get(self._category)
 
     def seconds(self, model: Model) -> float:
         """Seconds until the answer's end: queue, load, prefill, and decode beside what runs."""

@@ -26,7 +26,8 @@ class RequestContext:
 class Signals:
     """`probabilities` sum to 1 over the categories; `abstain` is the classifier's doubt (0 to 1).
 
-    category: a category, or `general` where the classifier abstains. complexity: 0 to 1.
+    category: a category, or `general` where the classifier abstains. form: of
+    `classifier.form.FORMS`, "" where there are no words. complexity: 0 to 1.
     needs: of vision, tools, json, audio. `prompt_tokens` counts the messages, `tool_tokens` the
     offered tools; `exact_tokens` is False where they are an upper bound. `task` is "" for a
     human's own message. `text_rules` are the rules whose text pattern matched. `tool_loop`: a
@@ -37,6 +38,7 @@ class Signals:
     kind: str = "chat"
     category: str
     probabilities: Mapping[str, float]
+    form: str = ""
     abstain: float
     complexity: float
     needs: frozenset[str] = frozenset()

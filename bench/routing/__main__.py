@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.routing import plot, predicted
 from bench.routing.rules import (
     Chooser,
     Pool,
@@ -32,6 +33,7 @@ from llmrouterd.policy import Policy
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "routing-quality.md"
+PLOT = ROOT / "docs" / "routing-quality.svg"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 MARGINS = (0.0, 1.0, 1.4, 1.6, 1.8, 2.0, 2.2, 2.4, 2.6, 2.8, 4.0, 1000.0)
 SPREADS = (0.0, 0.07, 0.1, 0.127, 0.15, 0.2)
@@ -157,7 +159,12 @@ def main() -> int:
         return 1
     policy = default_policy()
     rows = make_rows(tables, policy, options.pools)
+    answers = predicted.load_answers(shared / "data" / "routing")
     parts = [
+        (
+            "The whole way, with the predicted category",
+            predicted.table(answers),
+        ),
         ("Leave one dataset out", main_table(rows, policy)),
         ("Where the generalist is left", left(rows, policy)),
         ("Other settings", sensitivity(rows, policy)),
@@ -167,6 +174,7 @@ def main() -> int:
     text = "\n\n".join("\n".join([f"### {title}", "", *lines]) for title, lines in parts)
     print(text)
     if options.write:
+        plot.draw(PLOT, "llmrouter9: quality against size", *plot.points(answers[0], policy))
         head, _, rest = PAGE.read_text().partition(BEGIN)
         tail = rest.partition(END)[2]
         PAGE.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")

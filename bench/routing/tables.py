@@ -66,18 +66,11 @@ def load_tables(folder: Path) -> dict[str, Table]:
 def _prompts(name: str, file: Path, largest: int | None = None) -> Table:
     """largest: draw this many prompts of a larger dataset, as the published figures do."""
     columns: dict[str, list[Any]] = pq.read_table(file).to_pydict()
-    models = tuple(column for column in columns if column not in _META)
+    models, prompts = english_prompts(columns, largest)
     scores = np.array([columns[model] for model in models], float).T
     datasets, categories = np.array(columns["dataset"]), np.array(columns["category"])
-    english = np.array(columns.get("lang", ["en"] * len(scores))) == "en"
-    names = tuple(sorted(set(datasets[english])))
-    rows = []
-    for dataset in names:
-        chosen = np.flatnonzero((datasets == dataset) & english)
-        if largest is not None and len(chosen) > largest:
-            draw = np.random.RandomState(0).choice(len(chosen), largest, replace=False)
-            chosen = chosen[draw]
-        rows.append(chosen)
+    names = sorted(set(datasets[prompts]))
+    rows = [prompts[datasets[prompts] == dataset] for dataset in names]
     return Table(
         name=name,
         models=models,
@@ -87,6 +80,24 @@ def _prompts(name: str, file: Path, largest: int | None = None) -> Table:
         weights=np.array([float(len(chosen)) for chosen in rows]),
         answers=tuple(scores[chosen] for chosen in rows),
     )
+
+
+def english_prompts(
+    columns: dict[str, list[Any]], largest: int | None = None
+) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """The models and the numbers of the English prompts, dataset by dataset; of a dataset with
+    more than `largest` so many are drawn."""
+    models = tuple(column for column in columns if column not in _META)
+    datasets = np.array(columns["dataset"])
+    english = np.array(columns.get("lang", ["en"] * len(datasets))) == "en"
+    rows = []
+    for dataset in sorted(set(datasets[english])):
+        chosen = np.flatnonzero((datasets == dataset) & english)
+        if largest is not None and len(chosen) > largest:
+            draw = np.random.RandomState(0).choice(len(chosen), largest, replace=False)
+            chosen = chosen[draw]
+        rows.append(chosen)
+    return models, np.concatenate(rows)
 
 
 def _means(file: Path) -> Table:

@@ -10,6 +10,7 @@ import re2
 from llmrouterd.classifier.category import MOST_TURNS, read_category
 from llmrouterd.classifier.complexity import complexity
 from llmrouterd.classifier.examples import blend, taught
+from llmrouterd.classifier.form import form_of
 from llmrouterd.classifier.words import detect_task, human_turns
 from llmrouterd.signals import RequestContext, Signals
 
@@ -63,6 +64,7 @@ def classify(
         category=category,
         probabilities=by_category,
         abstain=abstain,
+        form=form_of(spoken[0]) if spoken else "",
         complexity=complexity(spoken[0] if spoken else "", category, policy.complexity),
         needs=_needs(chat),
         prompt_tokens=tokens,

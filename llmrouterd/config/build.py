@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llmrouterd.chat import Validators
+from llmrouterd.classifier.form import FORMS, kind_of
 from llmrouterd.config.access import build_auth
 from llmrouterd.config.rules import build_rules, check_model
 from llmrouterd.config.weights import category_model
@@ -283,16 +284,18 @@ def _check_categories(filled: Data, found: _Found) -> None:
         (("classification", "prior"), known),
         (("complexity", "categories"), known),
     ]
-    places += [
-        (("models", at, "quality"), [*known, OVERALL]) for at in range(len(filled["models"]))
-    ]
+    kinds = [*known, OVERALL]
+    kinds += [kind_of(name, form) for name in known for form in FORMS]
+    places += [(("models", at, "quality"), kinds) for at in range(len(filled["models"]))]
     for place, allowed in places:
         named: Any = filled
         for part in place:
             named = named[part]
         for name in named or ():
             if name not in allowed and found.is_written((*place, name)):
-                message = f"unknown category {name!r}; there are: {', '.join(allowed)}"
+                plain = ", ".join(other for other in allowed if "/" not in other)
+                more = f", each also with one of /{', /'.join(FORMS)}" if allowed is kinds else ""
+                message = f"unknown category {name!r}; there are: {plain}{more}"
                 found.report((*place, name), message)
 
 

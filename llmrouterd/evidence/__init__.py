@@ -34,20 +34,27 @@ def build_evidence(
     """Evidence of one model for `overall` and each category.
 
     A category starts from what is known overall, widened by how much models differ between
-    categories, so that a model that is good elsewhere is expected to be good here.
+    categories, so that a model that is good elsewhere is expected to be good here. A kind
+    (`category/form`) of which something was found here starts from its category in the same way.
     """
     published = board_findings(subject.figures, None, figures, subject.newest)
     full = [prior_finding(subject, figures), *published]
     here = [degraded(finding, subject, figures, OVERALL) for finding in full]
     local = local_findings(subject, OVERALL, figures)
     evidence = {OVERALL: combine([*here, *local])}
+    differs = figures.category_sd * LOGITS_PER_RATING
     for name, category in categories.items():
         start = [degraded(finding, subject, figures, name) for finding in full]
         overall = combine([*start, *local])
         boards = board_findings(subject.figures, dict(category.boards), figures, subject.newest)
         special = [degraded(finding, subject, figures, name) for finding in boards]
         special += local_findings(subject, name, figures)
-        evidence[name] = _category(overall, special, figures.category_sd * LOGITS_PER_RATING)
+        evidence[name] = _category(overall, special, differs)
+    for kind in sorted(subject.kinds()):
+        category_of_kind = evidence.get(kind.partition("/")[0])
+        if category_of_kind is not None:
+            special = local_findings(subject, kind, figures)
+            evidence[kind] = _category(category_of_kind, special, differs)
     return evidence
 
 

@@ -49,6 +49,11 @@ class Subject:
     discrimination: float = 1.0
     newest: str = ""
 
+    def kinds(self) -> set[str]:
+        """The kinds of prompts (`category/form`) of which something was found here."""
+        found = {*self.estimates, *self.abilities, *self.judged, *self.feedback}
+        return {name for name in found if "/" in name}
+
 
 def year_of(date: str) -> float | None:
     """`2025-04-17`, `2025-04` or `2025` as 2025.29; None for anything else."""
