@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import re2
 
 from llmrouterd.policy_profiling import Profiling
+from llmrouterd.policy_reading import Classification, Complexity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -239,30 +240,6 @@ class Tasks:
     max_tokens: int
     min_size_b: float
     model: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classification:
-    model: str
-    lexicon_weight: float
-    temperature: float
-    abstain_logit: float
-    threshold: float
-    prior: Mapping[str, float]
-    teach_similarity: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Complexity:
-    bias: float
-    length: float
-    questions: float
-    constraints: float
-    code: float
-    mathematics: float
-    depth: float
-    simple: float
-    categories: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrouterd.classifier.complexity import complexity
+from llmrouterd.classifier.complexity import complexity as complexity_of_form
+from llmrouterd.classifier.form import form_of
+from llmrouterd.policy_reading import Complexity
 from tests.support.policies import policy
 
 WEIGHTS = policy().complexity
+
+
+def complexity(text: str, category: str, weights: Complexity) -> float:
+    return complexity_of_form(text, category, form_of(text), weights)
+
+
 # Simple, and harder.
 PAIRS = [
     ("hi", "Explain how a transformer model computes attention, in detail"),
@@ -43,9 +51,10 @@ def test_more_of_the_same_request_is_not_easier() -> None:
 @pytest.mark.parametrize(
     ("plain", "more"),
     [
-        ("fix this\nx = 1", "fix this\n```\nx = 1\n```"),
+        ("what is it", "what is the maximum of it"),
+        ("share it", "share 12 of it"),
         ("what is it", "what is \\frac{1}{2} of it"),
-        ("tell me", "tell me in depth"),
+        ("tell me", "compare the architecture for me"),
         ("a list of cities", "a list of cities without capitals, only in Europe"),
     ],
 )
@@ -53,11 +62,24 @@ def test_each_feature_adds(plain: str, more: str) -> None:
     assert complexity(more, "general", WEIGHTS) > complexity(plain, "general", WEIGHTS)
 
 
-def test_asking_for_brevity_takes_off() -> None:
-    asked = "Explain how vaccines work"
-    assert complexity(asked + " briefly", "general", WEIGHTS) < complexity(
-        asked, "general", WEIGHTS
+def test_not_counts_where_there_are_options() -> None:
+    options = "\nA. iron\nB. wood\nC. glass\nD. paper"
+    asked, tricky = "Which of these is magnetic?", "Which of these is not magnetic?"
+    plain = complexity(tricky, "general", WEIGHTS) - complexity(asked, "general", WEIGHTS)
+    exam = complexity(tricky + options, "general", WEIGHTS) - complexity(
+        asked + options, "general", WEIGHTS
     )
+    assert exam > 3 * abs(plain)
+
+
+def test_long_words_do_not_make_a_sum_harder() -> None:
+    short, long = "Tom has {}cats and {}dogs", "Barnaby possesses {}elephants and {}crocodiles"
+
+    def lead(*numbers: str) -> float:
+        one, other = (text.format(*numbers) for text in (short, long))
+        return complexity(other, "general", WEIGHTS) - complexity(one, "general", WEIGHTS)
+
+    assert lead("12 ", "7 ") < 0.6 * lead("", "")
 
 
 def test_the_weights_are_the_policys() -> None:

@@ -55,6 +55,7 @@ def classify(
     if near is not None:
         category = near.category
         by_category, abstain = blend(by_category, abstain, near)
+    form = form_of(spoken[0]) if spoken else ""
     tokens, exact = _tokens(messages, count)
     tool_tokens, tools_exact = (
         count(chat.tools_json.decode("utf-8", "replace")) if chat.tools_json else (0, True)
@@ -64,8 +65,8 @@ def classify(
         category=category,
         probabilities=by_category,
         abstain=abstain,
-        form=form_of(spoken[0]) if spoken else "",
-        complexity=complexity(spoken[0] if spoken else "", category, policy.complexity),
+        form=form,
+        complexity=complexity(spoken[0] if spoken else "", category, form, policy.complexity),
         needs=_needs(chat),
         prompt_tokens=tokens,
         tool_tokens=tool_tokens,

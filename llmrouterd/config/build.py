@@ -19,8 +19,6 @@ from llmrouterd.policy import (
     BackendSpec,
     Benchmarks,
     Category,
-    Classification,
-    Complexity,
     Failover,
     Globs,
     Logging,
@@ -38,6 +36,7 @@ from llmrouterd.policy import (
     Timeouts,
 )
 from llmrouterd.policy_profiling import Abilities, Judge, LiveProfiles, Profiling
+from llmrouterd.policy_reading import Classification, Complexity
 from llmrouterd.request_schema import Limits
 from llmrouterd.signature import render
 
