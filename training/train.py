@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import yaml
 from scipy.optimize import minimize_scalar
 
+from llmrouterd.classifier.framing import unframed
 from llmrouterd.classifier.lexicon import build_lexicons
 from llmrouterd.data import RULES
 from training.data import CATEGORIES, CHECK, GENERATED, HAND, HERE, Row, own_rows, public_rows
@@ -47,9 +49,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def read_rows() -> list[Row]:
-    """Everything, in a fixed order."""
+    """Everything, in a fixed order, as the classifier reads it."""
     own = [*own_rows(HERE / "prompts", HAND), *own_rows(HERE / "check", CHECK)]
-    return [*public_rows(), *own, *generated_rows(own)]
+    rows = [*public_rows(), *own, *generated_rows(own)]
+    return [replace(row, text=unframed(row.text)) for row in rows]
 
 
 def kept_apart(rows: Sequence[Row], bags: Bags, lexicon: np.ndarray) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ from bench.routing.rules import default_policy
 from bench.routing.tables import Floats, english_prompts
 from llmrouterd.catalog import Catalog, Evidence, Finding, Model, build_catalog
 from llmrouterd.classifier.form import form_of, kind_of
+from llmrouterd.classifier.framing import unframed
 from llmrouterd.decision import decide
 from llmrouterd.evidence import OVERALL
 from llmrouterd.policy import Policy
@@ -93,7 +94,7 @@ def load_answers(folder: Path) -> list[Answers]:
 
 def _chances(prompts: Sequence[str]) -> Floats:
     rows = read_rows()
-    new = [Row(prompt, CATEGORIES[0], "", "", "en", "", False) for prompt in prompts]
+    new = [Row(unframed(prompt), CATEGORIES[0], "", "", "en", "", False) for prompt in prompts]
     everything = [*rows, *new]
     bags = Bags([row.text for row in everything])
     lexicon = lexicon_evidence(everything)

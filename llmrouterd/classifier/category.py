@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmrouterd.classifier.followup import continued
+from llmrouterd.classifier.framing import unframed
 from llmrouterd.classifier.lexicon import probabilities
-from llmrouterd.classifier.tokens import fold, is_break, tokenize
 from llmrouterd.policy import GENERAL
 
 if TYPE_CHECKING:
@@ -25,10 +26,7 @@ if TYPE_CHECKING:
 # A category of the owner's own, which the model was not trained for, is taken for this rare
 # before its lexicon is heard.
 _STRANGER = math.log(0.02)
-# Turns that are looked back upon, and the words up to which a turn may go on with the one before.
-MOST_TURNS = 4
-_MOST_WORDS = 24
-_HALF_WORDS = 4.0
+MOST_TURNS = 4  # that are looked back upon
 
 
 class Reading(NamedTuple):
@@ -68,10 +66,12 @@ def read_category(turns: Sequence[str], policy: Policy) -> Reading:
 
 
 def _turn_logits(turns: Sequence[str], policy: Policy, model: CategoryModel) -> dict[str, float]:
-    """The newest turn's logits, with what a short one takes over from those before it."""
+    """The newest turn's logits; a short one is mixed with those before it."""
     newest = turns[0] if turns else ""
-    logits = text_logits(newest, policy, model)
     share = continued(newest) if len(turns) > 1 else 0.0
+    if share == 1.0:
+        return _turn_logits(turns[1:MOST_TURNS], policy, model)
+    logits = text_logits(newest, policy, model, 1.0 - share)
     if share:
         before = _turn_logits(turns[1:MOST_TURNS], policy, model)
         for category, logit in before.items():
@@ -79,23 +79,19 @@ def _turn_logits(turns: Sequence[str], policy: Policy, model: CategoryModel) -> 
     return logits
 
 
-def text_logits(text: str, policy: Policy, model: CategoryModel) -> dict[str, float]:
-    """category -> logit of one text, for the model's categories and the policy's."""
+def text_logits(
+    text: str, policy: Policy, model: CategoryModel, trust: float = 1.0
+) -> dict[str, float]:
+    """category -> logit of one text, for the model's categories and the policy's. trust: the
+    share of the model's logits that counts; the lexicons' evidence always counts in full."""
+    text = unframed(text)
     logits = dict(zip(model.categories, model.logits(text), strict=True))
+    if trust < 1.0:
+        logits = {category: trust * logit for category, logit in logits.items()}
     weight = policy.classification.lexicon_weight
     for category, evidence in policy.lexicons.match(text).totals:
         logits[category] = logits.get(category, _STRANGER) + weight * evidence
     return logits
-
-
-def continued(text: str) -> float:
-    """How much of the turn before a turn takes over, 0 to 1, by the number of its words."""
-    if len(text) > _MOST_WORDS * 12:
-        return 0.0
-    tokens = [token for token in tokenize(fold(text)) if not is_break(token)]
-    # In scripts without spaces every character is a token; two make about a word.
-    words = sum(1.0 if len(token) > 1 or token.isascii() else 0.5 for token in tokens)
-    return 0.0 if words > _MOST_WORDS else 1.0 / (1.0 + (words / _HALF_WORDS) ** 2)
 
 
 def _of_lexicons(turns: Sequence[str], policy: Policy) -> Reading:
