@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmrouterd.answer import Answer
 from llmrouterd.backends.base import Call
 from llmrouterd.cooldown import Cooldowns
+from llmrouterd.effort import effort_of
 from llmrouterd.errors import (
     NoModelAvailable,
     UpstreamBusy,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from llmrouterd.decision import Decision
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.residency import Residency
+    from llmrouterd.signals import Signals
     from llmrouterd.snapshot import Snapshot
 
 _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
@@ -227,7 +229,7 @@ class Dispatcher:
     async def _try(self, request: _Request, model: Model, spec: BackendSpec) -> Answer:
         policy, decision = request.snapshot.policy, request.decision
         entry = self._pool.lease(spec)
-        call = _call(request.chat, model, policy, decision.signals.task)
+        call = _call(request.chat, model, policy, decision.signals)
         stream: Stream | None = None
         entered = answered = False
         failure: UpstreamError | None = None
@@ -347,11 +349,11 @@ async def _first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
             raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")
 
 
-def _call(chat: ChatRequest, model: Model, policy: Policy, task: str = "") -> Call:
+def _call(chat: ChatRequest, model: Model, policy: Policy, signals: Signals | None = None) -> Call:
     """What is sent: the client's body without our signatures, and without tools for a model that
     cannot call them (some servers refuse them, and they fill its context). A background task
     gets a limit where it has none: a small model may repeat itself until its context is full."""
-    body = chat.raw
+    body, task = chat.raw, signals.task if signals else ""
     if chat.kind == "chat":
         needs = frozenset({"tools"}) if chat.tool_required else frozenset[str]()
         dropped = () if not chat.tools_json or sends_tools(model, needs) else _TOOL_FIELDS
@@ -359,6 +361,9 @@ def _call(chat: ChatRequest, model: Model, policy: Policy, task: str = "") -> Ca
         body["messages"] = strip_history(body["messages"], quoted=bool(task))
         if task not in ("", "moa") and not (chat.max_tokens or model.remote):
             body["max_tokens"] = policy.tasks.max_tokens
+        effort = effort_of(signals, model, body, policy.reasoning) if signals else None
+        if effort:
+            body["reasoning_effort"] = effort
     return Call(chat.kind, model.name, body, model.num_ctx, model.keep_alive)
 
 

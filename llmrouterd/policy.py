@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import re2
 
 from llmrouterd.policy_profiling import Profiling
-from llmrouterd.policy_reading import Classification, Complexity
+from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -356,6 +356,7 @@ class Policy:
     categories: Mapping[str, Category]
     classification: Classification
     complexity: Complexity
+    reasoning: Reasoning
     rules: tuple[Rule, ...]
     tests: PolicyTests
     scoring: Scoring

@@ -1,4 +1,4 @@
-"""The policy's sections about reading a prompt: `classification` and `complexity`."""
+"""The policy's sections about reading a prompt: `classification`, `complexity`, `reasoning`."""
 
 from __future__ import annotations
 
@@ -32,3 +32,10 @@ class Complexity:
     depth: float
     long_words: float
     categories: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    by_complexity: bool
+    medium: float
+    high: float

@@ -24,8 +24,8 @@ _WHOLE = frozenset(
     |继续|繼續|还有呢|还有|再来一个|为什么|為什麼|然后呢|もっと|続けて|続き|なぜ|どうして|もう一つ
     |계속|계속해|더|왜|하나 더|ต่อ|ทำไม|συνέχισε|γιατί|continuă|de ce""".replace("\n", "").split("|")
 )
-_OPENING_PHRASES = """and|but|then|now|also|or|so|instead|what about|how about|what if|same|same for|no
-    |nope|yes|next one|that one|this one|did that|tried that|still|the other|another|make it
+_OPENING_PHRASES = """and|but|then|now|also|or|so|instead|what about|how about|what if|same|same for
+    |no|nope|yes|next one|that one|this one|did that|tried that|still|the other|another|make it
     |make that|swap|add|remove|drop|leave out|change|keep|now do|do the same|again but
     |in that case|could you also|can you also|can you make it|can you do|only|just the|with
     |without|shorter|longer|and the|the last|the first|the second|number|und|aber|dann|jetzt

@@ -25,7 +25,8 @@ _PLEASE = (
 _THANKS = (
     r"thanks(?: a lot| in advance)?|thank you(?: very much| so much)?|thx|ty|cheers"
     r"|danke(?: schön)?|merci(?: d'avance| beaucoup)?|gracias|grazie|obrigad[oa]"
-    r"|dank je|bedankt|dziękuję|спасибо|дякую|teşekkürler|شكرا|ممنون|תודה|धन्यवाद|谢谢|謝謝|ありがとう(?:ございます)?|감사합니다|고마워"
+    r"|dank je|bedankt|dziękuję|спасибо"
+    r"|дякую|teşekkürler|شكرا|ممنون|תודה|धन्यवाद|谢谢|謝謝|ありがとう(?:ございます)?|감사합니다|고마워"
 )
 _BEFORE = re.compile(
     rf"(?i)\A\s*(?:(?:{_GREETING})(?!\w)[\s,!.:;…，！。、]*"

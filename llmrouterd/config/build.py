@@ -36,7 +36,7 @@ from llmrouterd.policy import (
     Timeouts,
 )
 from llmrouterd.policy_profiling import Abilities, Judge, LiveProfiles, Profiling
-from llmrouterd.policy_reading import Classification, Complexity
+from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 from llmrouterd.request_schema import Limits
 from llmrouterd.signature import render
 
@@ -77,6 +77,7 @@ def build_policy(
         categories={name: _category(name, item) for name, item in filled["categories"].items()},
         classification=Classification(**filled["classification"]),
         complexity=Complexity(**filled["complexity"]),
+        reasoning=Reasoning(**filled["reasoning"]),
         rules=build_rules(filled, found.report),
         tests=read[2],
         scoring=Scoring(
