@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmrouterd.chat import Validators
     from llmrouterd.classifier.lexicon import LexiconSet
     from llmrouterd.classifier.model import CategoryModel
+    from llmrouterd.classifier.semantic import BlendedModel
     from llmrouterd.evidence.figures import Figures
     from llmrouterd.policy_cases import PolicyTests
     from llmrouterd.request_schema import Limits
@@ -370,7 +371,7 @@ class Policy:
     storage: Storage
     logging: Logging
     lexicons: LexiconSet = field(repr=False, compare=False)
-    model: CategoryModel | None = field(repr=False, compare=False)
+    model: CategoryModel | BlendedModel | None = field(repr=False, compare=False)
     figures: Figures = field(repr=False, compare=False)
     validators: Validators = field(repr=False, compare=False)
 

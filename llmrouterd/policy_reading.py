@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classification:
     model: str
+    semantic: str
     lexicon_weight: float
     temperature: float
     abstain_logit: float

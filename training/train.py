@@ -12,10 +12,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import yaml
-from scipy.optimize import minimize_scalar
 
 from llmrouterd.classifier.framing import unframed
 from llmrouterd.classifier.lexicon import build_lexicons
@@ -25,7 +25,8 @@ from training.features import Bags
 from training.fitting import LEXICON_WEIGHT, Fitted
 from training.generate import generated_rows
 from training.measures import Measures, measure
-from training.report import write_all
+from training.report import Weights, write_all
+from training.semantic import blended, embeddings, head, packed
 
 ALL = "all sources kept apart"
 
@@ -55,42 +56,48 @@ def read_rows() -> list[Row]:
     return [replace(row, text=unframed(row.text)) for row in rows]
 
 
-def kept_apart(rows: Sequence[Row], bags: Bags, lexicon: np.ndarray) -> dict[str, np.ndarray]:
-    """family -> logits of its rows by a model that has not seen it, the lexicons included."""
+class Apart(NamedTuple):
+    """Chances of a family's rows by models that have not seen it: without and with the sentence
+    encoder (None where it is not installed)."""
+
+    plain: np.ndarray
+    semantic: np.ndarray | None
+
+
+def kept_apart(rows: Sequence[Row], bags: Bags, lexicon: np.ndarray) -> dict[str, Apart]:
+    """Every family's chances, the check set among them."""
     families: dict[str, list[int]] = {}
     for at, row in enumerate(rows):
         if row.source != HAND and not row.source.startswith(GENERATED):
             families.setdefault(row.family, []).append(at)
     may_train = np.array([row.may_train for row in rows])
-    found: dict[str, np.ndarray] = {}
-    whole: Fitted | None = None
+    vectors = embeddings(rows)
+    found: dict[str, Apart] = {}
+    known: dict[bytes, tuple[Fitted, tuple[np.ndarray, np.ndarray] | None]] = {}
     for family, members in families.items():
         at = np.array(members)
-        if may_train[at].any():
-            apart = may_train.copy()
-            apart[at] = False
-            model = Fitted(rows, bags, lexicon, np.flatnonzero(apart))
-        else:
-            whole = whole or Fitted(rows, bags, lexicon, np.flatnonzero(may_train))
-            model = whole
-        found[family] = model.logits(at) + LEXICON_WEIGHT * lexicon[at]
-        print(f"{family:28} {show(measure(softmax(found[family]), [rows[n] for n in at]))}")
+        allowed = may_train.copy()
+        allowed[at] = False
+        # Families that nothing may be trained on leave the same rows.
+        key, on = allowed.tobytes(), np.flatnonzero(allowed)
+        if key not in known:
+            second = None if vectors is None else head(rows, vectors, on)
+            known[key] = Fitted(rows, bags, lexicon, on), second
+        model, second = known[key]
+        said = LEXICON_WEIGHT * lexicon[at]
+        plain = model.logits(at)
+        semantic = None
+        if vectors is not None and second is not None:
+            both = blended(plain, vectors[at] @ second[0] + second[1])
+            semantic = softmax(both + said)
+        found[family] = Apart(softmax(plain + said), semantic)
+        print(f"{family:28} {show(measure(found[family].plain, [rows[n] for n in at]))}")
     return found
 
 
 def show(measures: Measures) -> str:
     """One line of figures."""
     return " ".join(f"{name}={value:.3g}" for name, value in measures._asdict().items())
-
-
-def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """What the logits must be divided by so that the labels are likeliest."""
-
-    def loss(value: float) -> float:
-        chances = softmax(logits / value)
-        return -float(np.log(chances[np.arange(len(labels)), labels] + 1e-12).mean())
-
-    return float(minimize_scalar(loss, bounds=(0.5, 3.0), method="bounded").x)
 
 
 def main() -> None:
@@ -101,23 +108,17 @@ def main() -> None:
     rows = read_rows()
     bags = Bags([row.text for row in rows])
     lexicon = lexicon_evidence(rows)
-    logits = kept_apart(rows, bags, lexicon)
-    by_family = {name: [row for row in rows if row.family == name] for name in logits}
-    public = [name for name in logits if name != CHECK]
-    everything = np.vstack([logits[name] for name in public])
-    flat = [row for name in public for row in by_family[name]]
-    for name, values, members in (
-        (ALL, everything, flat),
-        (CHECK, logits[CHECK], by_family[CHECK]),
-    ):
-        labels = np.array([CATEGORIES.index(row.category) for row in members])
-        best = temperature(values, labels)
-        print(f"{name}: {show(measure(softmax(values), members))}")
-        print(f"{name} at {best:.2f}: {show(measure(softmax(values / best), members))}")
+    apart = kept_apart(rows, bags, lexicon)
+    members = {name: [row for row in rows if row.family == name] for name in apart}
+    every = [name for name in apart if name != CHECK]
+    plain = np.vstack([apart[name].plain for name in every])
+    print(f"{ALL}: {show(measure(plain, [row for name in every for row in members[name]]))}")
     if options.write:
-        model = Fitted(rows, bags, lexicon, np.flatnonzero([row.may_train for row in rows]))
-        results = {name: (softmax(logits[name]), by_family[name]) for name in logits}
-        write_all(model.packed(), rows, results)
+        on = np.flatnonzero([row.may_train for row in rows])
+        vectors = embeddings(rows)
+        second = None if vectors is None else packed(*head(rows, vectors, on))
+        weights = Weights(Fitted(rows, bags, lexicon, on).packed(), second)
+        write_all(weights, rows, {name: (*apart[name], members[name]) for name in apart})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmrouterd.classifier.model import CategoryModel
+    from llmrouterd.classifier.semantic import BlendedModel
     from llmrouterd.policy import Policy
+
+    Classifier = CategoryModel | BlendedModel
 
 # A category of the owner's own, which the model was not trained for, is taken for this rare
 # before its lexicon is heard.
@@ -65,7 +68,7 @@ def read_category(turns: Sequence[str], policy: Policy) -> Reading:
     return _reading(shares, max(0.0, doubt), settings.threshold)
 
 
-def _turn_logits(turns: Sequence[str], policy: Policy, model: CategoryModel) -> dict[str, float]:
+def _turn_logits(turns: Sequence[str], policy: Policy, model: Classifier) -> dict[str, float]:
     """The newest turn's logits; a short one is mixed with those before it."""
     newest = turns[0] if turns else ""
     share = continued(newest) if len(turns) > 1 else 0.0
@@ -80,7 +83,7 @@ def _turn_logits(turns: Sequence[str], policy: Policy, model: CategoryModel) -> 
 
 
 def text_logits(
-    text: str, policy: Policy, model: CategoryModel, trust: float = 1.0
+    text: str, policy: Policy, model: Classifier, trust: float = 1.0
 ) -> dict[str, float]:
     """category -> logit of one text, for the model's categories and the policy's. trust: the
     share of the model's logits that counts; the lexicons' evidence always counts in full."""

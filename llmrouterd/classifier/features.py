@@ -35,14 +35,17 @@ _YOU = re.compile(r"\b(?:you|your|du|dich|tu|te|sie|usted|вы|ты)\b|[你您]"
 _QUESTION_END = ("?", "？", "؟")
 
 
+def ends(text: str) -> str:
+    """The parts of a text that are cut into words."""
+    text = text.strip()
+    return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]} \n {text[-TAIL:]}"
+
+
 def words_and_pieces(text: str) -> tuple[dict[str, int], dict[str, int]]:
     """Counts of words (single, in pairs, and marked with `^` and `$` where the text begins and
     ends) and of the pieces of words, two to four characters long, with a space at a word's bounds.
     """
-    text = text.strip()
-    if len(text) > HEAD + TAIL:
-        text = f"{text[:HEAD]} \n {text[-TAIL:]}"
-    text = fold(text)
+    text = fold(ends(text))
     tokens = ["0" if token.isdigit() else token for token in tokenize(text)]
     words = Counter(tokens)
     words.update(f"{one} {other}" for one, other in pairwise(tokens))

@@ -73,9 +73,14 @@ class CategoryModel:
             if number:
                 for at, weight in enumerate(weights):
                     totals[at] += number * weight
-        top = max(totals)
-        whole = top + math.log(sum([math.exp(total - top) for total in totals]))
-        return [total - whole for total in totals]
+        return normalised(totals)
+
+
+def normalised(logits: Sequence[float]) -> list[float]:
+    """Logits as logarithms of probabilities."""
+    top = max(logits)
+    whole = top + math.log(sum([math.exp(logit - top) for logit in logits]))
+    return [logit - whole for logit in logits]
 
 
 def _weighed(counts: Mapping[str, int], table: Table, number: int) -> Sequence[float]:

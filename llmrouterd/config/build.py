@@ -12,7 +12,7 @@ from llmrouterd.chat import Validators
 from llmrouterd.classifier.form import FORMS, kind_of
 from llmrouterd.config.access import build_auth
 from llmrouterd.config.rules import build_rules, check_model
-from llmrouterd.config.weights import category_model
+from llmrouterd.config.weights import blended_model, category_model
 from llmrouterd.evidence import OVERALL
 from llmrouterd.policy import (
     Assumed,
@@ -42,6 +42,8 @@ from llmrouterd.signature import render
 
 if TYPE_CHECKING:
     from llmrouterd.classifier.lexicon import LexiconSet
+    from llmrouterd.classifier.model import CategoryModel
+    from llmrouterd.classifier.semantic import BlendedModel
     from llmrouterd.config.source import Path, Source
     from llmrouterd.evidence.figures import Figures
     from llmrouterd.policy_cases import PolicyTests
@@ -101,10 +103,16 @@ def build_policy(
         logging=Logging(**filled["logging"]),
         lexicons=read[0],
         figures=read[1],
-        model=category_model() if filled["classification"]["model"] == "trained" else None,
+        model=_model(filled["classification"]),
         validators=Validators(limits),
     )
     return policy, found.problems
+
+
+def _model(classification: Data) -> CategoryModel | BlendedModel | None:
+    if classification["model"] == "none":
+        return None
+    return blended_model() if classification["semantic"] == "auto" else category_model()
 
 
 class _Found:
