@@ -17,6 +17,7 @@ SEED = 20261124
 PAIRS = 9  # passages that each instruction is given with
 FOREIGN_SHARE = 0.25  # of them in another language than the instruction
 DISTURBED = 0.35  # share of the prompts by hand that are given again, disturbed
+MISTYPED = 0.03  # share of the letters that change places with the next, in a copy of each prompt
 
 
 def generated_rows(rows: Sequence[Row]) -> Iterator[Row]:
@@ -28,6 +29,9 @@ def generated_rows(rows: Sequence[Row]) -> Iterator[Row]:
         if row.source == HAND and chance.random() < DISTURBED:
             text = disturb(row.text, bank["politeness"].get(row.language, []), chance)
             yield _row(text, row.category, row.language, "disturbed")
+    for row in rows:
+        if row.source == HAND:
+            yield _row(mistype(row.text, chance), row.category, row.language, "mistyped")
 
 
 def _about_passages(bank: dict[str, dict], chance: random.Random) -> Iterator[Row]:
@@ -57,16 +61,19 @@ def _together(instruction: str, passage: str, chance: random.Random) -> str:
 
 def disturb(text: str, polite: Sequence[str], chance: random.Random) -> str:
     """The same request as somebody else would have typed it."""
-    kind = chance.randrange(4)
+    kind = chance.randrange(3)
     if kind == 0:
         return text.lower().replace(",", "").rstrip(".!?")
     if kind == 1 and polite:
         return chance.choice(polite) + text
-    if kind == 2:
-        return f"  {text.strip()}\n" if len(text) > 200 else text.upper()
+    return f"  {text.strip()}\n" if len(text) > 200 else text.upper()
+
+
+def mistype(text: str, chance: random.Random) -> str:
+    """The same with letters that changed places."""
     letters = list(text)
     for at in range(len(letters) - 1):
-        if letters[at].isalpha() and chance.random() < 0.03:
+        if letters[at].isalpha() and chance.random() < MISTYPED:
             letters[at], letters[at + 1] = letters[at + 1], letters[at]
     return "".join(letters)
 

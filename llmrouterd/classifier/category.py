@@ -47,6 +47,9 @@ def read_category(turns: Sequence[str], policy: Policy) -> Reading:
     A short turn ("and in Python?") is read together with what went before it: the logits of the
     turn before are added, the fewer words the more.
     """
+    if not any(turns):
+        names = policy.categories
+        return Reading(GENERAL, dict.fromkeys(names, 1.0 / max(1, len(names))), 1.0)
     if policy.model is None:
         return _of_lexicons(turns, policy)
     settings = policy.classification
