@@ -117,7 +117,7 @@ async def test_the_header_counts_before_the_words(scripted: Scripted) -> None:
 
 async def test_documents_are_no_task_and_not_the_humans_words(scripted: Scripted) -> None:
     """Its template for a chat over documents begins with `### Task:` too."""
-    daemon, _ = await scripted("ok")
+    daemon, _ = await scripted("ok", classification={"model": "none"})
     sent = _one("text file upload")
     assert sent.body["messages"][0]["content"].startswith("### Task:")
     signals = await _signals(daemon, sent)
