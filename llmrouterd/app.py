@@ -31,7 +31,7 @@ from llmrouterd.lessons import Lessons
 from llmrouterd.library import Library
 from llmrouterd.metrics import Metrics
 from llmrouterd.profiling.worker import Profiler
-from llmrouterd.residency import Residency
+from llmrouterd.residency.loaded import Residency
 from llmrouterd.snapshot import Current
 from llmrouterd.store import Store
 from llmrouterd.tasks import guard

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llmrouterd.catalog import Model
     from llmrouterd.naming import Identity
     from llmrouterd.policy import BackendSpec, Policy
-    from llmrouterd.residency import Residency
+    from llmrouterd.residency.loaded import Residency
     from llmrouterd.snapshot import Current
 
 _FIRST_RETRY = 2.0

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from llmrouterd.chat import ChatRequest
     from llmrouterd.decision import Decision
     from llmrouterd.policy import BackendSpec, Policy
-    from llmrouterd.residency import Residency
+    from llmrouterd.residency.loaded import Residency
     from llmrouterd.signals import Signals
     from llmrouterd.snapshot import Snapshot
 

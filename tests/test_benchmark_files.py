@@ -17,7 +17,7 @@ from llmrouterd.benchmarks.files import parse_csv
 from llmrouterd.benchmarks.rows import BenchmarkRow
 from llmrouterd.benchmarks.worker import BenchmarkWorker
 from llmrouterd.discovery import Discovery
-from llmrouterd.residency import Residency
+from llmrouterd.residency.loaded import Residency
 from llmrouterd.snapshot import Current
 from llmrouterd.store import Store
 from tests.support.policies import policy

@@ -15,7 +15,7 @@ from llmrouterd.assemble import Knowledge
 from llmrouterd.backends.base import Hooks
 from llmrouterd.backends.pool import BackendPool
 from llmrouterd.discovery import Discovery, Health
-from llmrouterd.residency import Residency
+from llmrouterd.residency.loaded import Residency
 from llmrouterd.snapshot import Current
 from tests.support.clients import free_port
 from tests.support.faults import FaultServer

@@ -23,7 +23,7 @@ from llmrouterd.config import load_policy
 from llmrouterd.data import EVIDENCE
 from llmrouterd.discovery import Discovery
 from llmrouterd.metrics import Metrics
-from llmrouterd.residency import Residency
+from llmrouterd.residency.loaded import Residency
 from llmrouterd.snapshot import Current
 from llmrouterd.watcher import Reloader, fingerprint
 from tests.support.policies import settings_for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmrouterd.residency import Residency
+from llmrouterd.residency.loaded import Residency
 
 
 def test_what_backends_report_is_believed() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llmrouterd.discovery import Discovery
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.profiling.steps import Result
-    from llmrouterd.residency import Residency
+    from llmrouterd.residency.loaded import Residency
 
 _MEGABYTE = 2**20
 

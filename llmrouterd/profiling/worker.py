@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from llmrouterd.journal import Outcome
     from llmrouterd.policy import Policy
     from llmrouterd.profiling.steps import Result
-    from llmrouterd.residency import Residency
+    from llmrouterd.residency.loaded import Residency
     from llmrouterd.snapshot import Current
     from llmrouterd.store import Store
 

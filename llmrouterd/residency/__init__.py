@@ -1,0 +1,1 @@
+"""What is in memory, what has to give way, and who waits."""

@@ -1,0 +1,368 @@
+"""One host: its memory and the queue of requests before it, without any I/O.
+
+The caller tells what has happened and what time it is, and takes the actions that follow from it
+(`take`): start a request, refuse one, load or unload a model. So the daemon, the simulator and the
+tests run the very same code.
+
+Order: requests for what is loaded are served first, so that they are batched by model. Who has
+waited `max_wait` seconds comes before all others; then by priority; between clients in turn; then
+first come, first served. One model is loaded or unloaded at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from llmrouterd.residency.plan import Held, Plan, Room, Wanted, plan
+from llmrouterd.residency.reuse import Reuse
+from llmrouterd.residency.ticket import CHAT, TASK, Action, Limits, ModelNeeds, Standing, Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_NEVER = -1e9
+
+
+@dataclass(slots=True)
+class _Live:
+    """What is known of a loaded model. Times are the caller's seconds."""
+
+    since: float
+    size: int | None = None
+    used: float = _NEVER
+    chatted: float = _NEVER
+
+
+@dataclass(slots=True)
+class Moving:
+    """The one load or unload in hand. target: the model that it is done for."""
+
+    kind: str
+    models: set[str]
+    since: float
+    target: str
+
+
+class Host:
+    """`waiting` and `running` hold the tickets, `loaded` what the backends say is in memory."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.models: dict[str, ModelNeeds] = {}
+        self.served: frozenset[str] = frozenset()
+        self.loaded: dict[str, _Live] = {}
+        self.waiting: list[Ticket] = []
+        self.running: list[Ticket] = []
+        self.foreign = 0
+        self.moving: Moving | None = None
+        self.reuse = Reuse()
+        self._turns: dict[tuple[str, int], float] = {}
+        self._turn = 0.0
+        self._numbers = 0
+        self._service: dict[str, float] = {}
+        self._draining: frozenset[str] = frozenset()
+        self._barred: dict[str, tuple[float, str]] = {}
+        self._actions: list[Action] = []
+
+    def take(self) -> list[Action]:
+        """The actions that have come up since the last call."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def configure(self, limits: Limits, models: Mapping[str, ModelNeeds], now: float) -> None:
+        """Another policy or catalog. Requests for models that are gone are refused; one that is
+        still in memory counts until it is out of it."""
+        kept = self.loaded.keys() | {ticket.model for ticket in self.running}
+        if self.moving is not None:
+            kept |= {*self.moving.models, self.moving.target}
+        left = {
+            name: replace(self.models[name], pinned=False) for name in kept if name in self.models
+        }
+        self.limits, self.models, self.served = limits, {**left, **models}, frozenset(models)
+        for ticket in [each for each in self.waiting if each.model not in self.served]:
+            self._refuse(ticket, f"{ticket.model} is not served any more", 1.0)
+        self.advance(now)
+
+    def arrive(self, ticket: Ticket, now: float) -> None:
+        """A request asks for its model: it is started, queued or refused."""
+        ticket.since = now
+        ticket.number = self._numbers = self._numbers + 1
+        key = ticket.client, ticket.priority
+        ticket.turn = self._turns[key] = max(self._turn, self._turns.get(key, 0.0)) + 1.0
+        if ticket.model not in self.served:
+            self._actions.append(Action("refuse", ticket, reason=f"{ticket.model} is gone"))
+            return
+        if ticket.model in self._barred and now < self._barred[ticket.model][0]:
+            until, reason = self._barred[ticket.model]
+            self._actions.append(Action("refuse", ticket, "", reason, until - now))
+            return
+        if self._can_start(ticket) and not self._is_behind(ticket):
+            self._start(ticket, now)
+            return
+        wait = self._expected_wait(ticket.model, now, ticket.priority)
+        if self.limits.refuse_wait and wait > self.limits.refuse_wait:
+            text = f"it would wait about {wait:.0f} s for {ticket.model}"
+            self._actions.append(Action("refuse", ticket, "", text, wait))
+            return
+        self.waiting.append(ticket)
+        if len(self.waiting) > self.limits.queue:
+            last = max(self.waiting, key=lambda each: (each.priority, each.turn, each.number))
+            self._refuse(last, f"{len(self.waiting) - 1} requests are waiting", max(1.0, wait))
+        self.advance(now)
+
+    def leave(self, ticket: Ticket, now: float) -> None:
+        """A request has ended, or its client has gone."""
+        if ticket in self.waiting:
+            self.waiting.remove(ticket)
+        elif ticket in self.running:
+            self.running.remove(ticket)
+            live = self.loaded.get(ticket.model)
+            if live is not None:
+                live.used = now
+                if not ticket.background:
+                    live.chatted = now
+            if ticket.started is not None:
+                took, before = now - ticket.started, self._service.get(ticket.model)
+                self._service[ticket.model] = took if before is None else 0.8 * before + 0.2 * took
+        self.advance(now)
+
+    def set_loaded(self, model: str, now: float, size: int | None = None) -> None:
+        """A load has ended well."""
+        self.loaded.setdefault(model, _Live(since=now)).size = size
+        self._moved(model)
+        self.advance(now)
+
+    def set_unloaded(self, model: str, now: float) -> None:
+        """An unload has ended, and the memory is free."""
+        self.loaded.pop(model, None)
+        self._moved(model)
+        self.advance(now)
+
+    def set_failed(self, model: str, now: float, reason: str, rest: float = 10.0) -> None:
+        """A load or unload went wrong: those who wait for the model are refused, and it is left
+        alone for `rest` seconds."""
+        moving = self.moving
+        target = moving.target if moving is not None and model in moving.models else model
+        self._moved(model)
+        self._barred[target] = (now + rest, reason)
+        for ticket in [each for each in self.waiting if each.model == target]:
+            self._refuse(ticket, reason, rest)
+        self.advance(now)
+
+    def report(
+        self, loaded: Mapping[str, int | None], scope: Iterable[str], foreign: int, now: float
+    ) -> None:
+        """What the backends say is in memory: model -> bytes (None: not told), of the models in
+        `scope`. Somebody else may have loaded or unloaded; what we are moving is not touched."""
+        moving = self.moving.models if self.moving is not None else set()
+        for name in scope:
+            if name in moving:
+                continue
+            if name in loaded and name in self.models:
+                live = self.loaded.setdefault(name, _Live(since=now))
+                live.size = loaded[name] or live.size
+            elif not any(ticket.model == name for ticket in self.running):
+                self.loaded.pop(name, None)
+        self.foreign = foreign
+        self.advance(now)
+
+    def unload(self, model: str, now: float) -> bool:
+        """The owner wants it out of memory; False while it is in use or something moves."""
+        busy = any(each.model == model for each in self.running)
+        if busy or self.moving is not None or model not in self.loaded:
+            return False
+        self._move("unload", {model}, "", now)
+        return True
+
+    def advance(self, now: float) -> None:
+        """Do what can be done now. Called by itself after every change; to be called from time to
+        time as well, since waiting is a matter of time."""
+        self.waiting.sort(key=lambda ticket: self._order(ticket, now))
+        self._start_ready(now)
+        if self.moving is None:
+            self._draining = frozenset()
+            self._make_room(now)
+
+    def standing(self, model: str, now: float, priority: int = CHAT) -> Standing:
+        """How long a request would wait for this model, and what it would push out."""
+        if model in self._barred and now < self._barred[model][0]:
+            return Standing("refused", reason=self._barred[model][1])
+        wait = self._expected_wait(model, now, priority)
+        if self._is_ready(model):
+            return Standing("ready", wait)
+        if self.moving is not None and self.moving.target == model:
+            return Standing("loading", wait)
+        found = self._plan(model, now, urgent=False, background=priority >= TASK)
+        if found.kind == "refuse":
+            return Standing("refused", reason=found.reason)
+        return Standing("absent", wait, found.victims, found.cost)
+
+    def room(self, now: float) -> Room:
+        """The memory as `plan` sees it."""
+        limits = self.limits
+        return Room(
+            budget=limits.budget,
+            foreign=self.foreign,
+            most=limits.most,
+            minimum=limits.minimum,
+            spared=limits.spared,
+            held=tuple(self._held(name, live, now) for name, live in self.loaded.items()),
+        )
+
+    def _held(self, name: str, live: _Live, now: float) -> Held:
+        needs = self.models[name]
+        again = self.reuse.chance(name, needs.load_seconds, now)
+        return Held(
+            model=name,
+            size=self.size_of(name),
+            busy=sum(ticket.model == name for ticket in self.running),
+            waiting=sum(ticket.model == name for ticket in self.waiting),
+            age=now - live.since,
+            idle=now - live.used,
+            chat_idle=now - live.chatted,
+            cost=again * needs.load_seconds * needs.weight,
+            fixed=needs.pinned or not needs.movable,
+        )
+
+    def size_of(self, model: str) -> int:
+        """Bytes: as its backend says while it is loaded, else as expected."""
+        live = self.loaded.get(model)
+        return (live.size if live is not None else None) or self.models[model].size
+
+    def _order(self, ticket: Ticket, now: float) -> tuple[bool, float, float, int]:
+        if now - ticket.since >= self.limits.max_wait:
+            return (False, 0.0, 0.0, ticket.number)
+        return (True, float(ticket.priority), ticket.turn, ticket.number)
+
+    def _is_ready(self, model: str) -> bool:
+        return model in self.loaded or not self.models[model].movable
+
+    def _can_start(self, ticket: Ticket) -> bool:
+        needs = self.models[ticket.model]
+        moving = self.moving is not None and ticket.model in self.moving.models
+        if moving or ticket.model in self._draining or not self._is_ready(ticket.model):
+            return False
+        busy = sum(other.model == ticket.model for other in self.running)
+        return needs.slots is None or busy < needs.slots
+
+    def _is_behind(self, ticket: Ticket) -> bool:
+        return any(other.model == ticket.model for other in self.waiting)
+
+    def _start(self, ticket: Ticket, now: float) -> None:
+        ticket.started = now
+        self.running.append(ticket)
+        self._turn = max(self._turn, ticket.turn - 1.0)
+        self.reuse.used(ticket.model, now)
+        live = self.loaded.get(ticket.model)
+        if live is not None:
+            live.used = now
+            if not ticket.background:
+                live.chatted = now
+        self._actions.append(Action("start", ticket))
+
+    def _refuse(self, ticket: Ticket, reason: str, retry_after: float) -> None:
+        self.waiting.remove(ticket)
+        self._actions.append(Action("refuse", ticket, "", reason, retry_after))
+
+    def _start_ready(self, now: float) -> None:
+        for ticket in list(self.waiting):
+            if self._can_start(ticket):
+                self.waiting.remove(ticket)
+                self._start(ticket, now)
+
+    def _make_room(self, now: float) -> None:
+        """Begin at most one load or eviction: for the first in the queue that needs one and can
+        have it. Who has waited too long lets nobody pass."""
+        seen: set[str] = set()
+        for ticket in list(self.waiting):
+            model = ticket.model
+            if model in seen or self._is_ready(model) or ticket not in self.waiting:
+                continue
+            seen.add(model)
+            urgent = now - ticket.since >= self.limits.max_wait
+            found = self._plan(model, now, urgent=urgent, background=ticket.background)
+            if found.kind == "refuse":
+                self._refuse_all(ticket, found.reason)
+            elif found.kind == "wait":
+                if urgent:
+                    self._draining = frozenset(found.victims)
+                    return
+            else:
+                self._carry_out(found, model, now)
+                return
+        self._load_pinned(now)
+
+    def _refuse_all(self, first: Ticket, reason: str) -> None:
+        """All that are in the same case as the first: chats may have what tasks may not."""
+        for ticket in list(self.waiting):
+            if ticket.model == first.model and ticket.background >= first.background:
+                self._refuse(ticket, reason, 30.0)
+
+    def _carry_out(self, found: Plan, model: str, now: float) -> None:
+        if found.kind == "evict":
+            for ticket in self.waiting:
+                if ticket.model == model:
+                    ticket.evicted = (*ticket.evicted, *found.victims)
+            self._move("unload", set(found.victims), model, now)
+        else:
+            self._move("load", {model}, model, now)
+
+    def _load_pinned(self, now: float) -> None:
+        for model in self.served:
+            needs = self.models[model]
+            resting = now < self._barred.get(model, (_NEVER, ""))[0]
+            if needs.pinned and not self._is_ready(model) and not resting:
+                found = self._plan(model, now, urgent=False, background=True)
+                if found.kind in ("load", "evict"):
+                    self._carry_out(found, model, now)
+                    return
+
+    def _move(self, kind: str, models: set[str], target: str, now: float) -> None:
+        self.moving = Moving(kind, set(models), now, target)
+        self._draining = frozenset()
+        self._actions += [Action(kind, model=model, reason=target) for model in sorted(models)]
+
+    def _moved(self, model: str) -> None:
+        if self.moving is not None:
+            self.moving.models.discard(model)
+            if not self.moving.models:
+                self.moving = None
+
+    def _plan(self, model: str, now: float, *, urgent: bool, background: bool) -> Plan:
+        needs = self.models[model]
+        wanted = Wanted(model, self.size_of(model), needs.apart, background, urgent)
+        return plan(self.room(now), wanted)
+
+    def _expected_wait(self, model: str, now: float, priority: int) -> float:
+        """Seconds until a request that came now could start, its own load not counted; a rough
+        figure from how long answers have taken here."""
+        needs = self.models[model]
+        service = self._service.get(model, 0.0)
+        ahead = sum(t.model == model and t.priority <= priority for t in self.waiting)
+        running = [ticket for ticket in self.running if ticket.model == model]
+        slots = needs.slots
+        wait = 0.0
+        if slots is not None and len(running) + ahead >= slots:
+            wait = (len(running) + ahead - slots + 1) / slots * service
+        if self.moving is not None:
+            of = self.models.get(self.moving.target)
+            wait += max(0.0, (of.load_seconds if of else 0.0) - (now - self.moving.since))
+        if self._is_ready(model):
+            return wait
+        found = self._plan(model, now, urgent=False, background=priority >= TASK)
+        if found.kind == "wait":
+            wait += min(self.limits.max_wait, self._until_idle(found.victims, now))
+        return wait
+
+    def _until_idle(self, victims: Iterable[str], now: float) -> float:
+        longest = 0.0
+        for name in victims:
+            service = self._service.get(name, 0.0)
+            own = [ticket for ticket in self.running if ticket.model == name]
+            queued = sum(ticket.model == name for ticket in self.waiting)
+            left = [max(0.5, service - (now - (ticket.started or now))) for ticket in own]
+            slots = self.models[name].slots or 1
+            young = self.limits.minimum - (now - self.loaded[name].since)
+            longest = max(longest, max(left, default=0.0) + queued / slots * service, young)
+        return longest

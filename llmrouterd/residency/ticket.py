@@ -1,0 +1,81 @@
+"""What a host is told and what it says: tickets, models, limits, actions and standings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+CHAT, API, TASK, PROFILING = range(4)
+PRIORITIES = ("chat", "api", "task", "profiling")
+
+
+class Action(NamedTuple):
+    """kind: start | refuse | load | unload. ticket: of the first two. model: of the others.
+    reason: for a person. retry_after: seconds."""
+
+    kind: str
+    ticket: Ticket | None = None
+    model: str = ""
+    reason: str = ""
+    retry_after: float = 0.0
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Ticket:
+    """A request in the queue or in flight. priority: index of PRIORITIES. since: its arrival.
+    turn: its place between clients. evicted: what was put out for it."""
+
+    model: str
+    priority: int = CHAT
+    client: str = ""
+    since: float = 0.0
+    turn: float = 0.0
+    number: int = 0
+    started: float | None = None
+    evicted: tuple[str, ...] = ()
+
+    @property
+    def background(self) -> bool:
+        return self.priority >= TASK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelNeeds:
+    """A model as its host sees it. size: bytes in memory. slots: requests at once, None for any
+    number. load_seconds: expected. weight: how much its loss counts. pinned: it stays loaded.
+    movable: the backend loads and unloads it when told; otherwise it is always ready."""
+
+    size: int = 0
+    slots: int | None = None
+    load_seconds: float = 0.0
+    weight: float = 1.0
+    pinned: bool = False
+    movable: bool = True
+    apart: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the policy says of a host. budget: bytes. queue: most requests that wait. Seconds:
+    max_wait until a request comes before all others, refuse_wait as the longest estimated wait
+    (0: any), minimum residency, and how long chats' models are spared from background work."""
+
+    budget: int | None = None
+    most: int | None = None
+    queue: int = 64
+    max_wait: float = 30.0
+    refuse_wait: float = 0.0
+    minimum: float = 10.0
+    spared: float = 600.0
+
+
+class Standing(NamedTuple):
+    """How a model stands now. state: ready | loading | absent | refused. wait: seconds until a
+    request could start, without its own load. evicts: what would be put out, and `cost` the
+    seconds that it loses others. reason: why it is refused."""
+
+    state: str
+    wait: float = 0.0
+    evicts: tuple[str, ...] = ()
+    cost: float = 0.0
+    reason: str = ""

@@ -1,0 +1,321 @@
+"""The queue and the memory of one host, driven at random: what must hold after every step."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from llmrouterd.residency.host import Host
+from llmrouterd.residency.ticket import PRIORITIES, TASK, Limits, ModelNeeds, Ticket
+
+GB = 10**9
+SIZES = {"a": 5, "b": 4, "c": 3, "d": 9, "giant": 99, "pinned": 2, "fixed": 1, "apart": 2}
+STEPS = int(os.environ.get("LLMROUTERD_MACHINE_STEPS", "10000"))
+LENGTH = 100
+
+
+def needs(name: str, pins: frozenset[str] = frozenset({"pinned"})) -> ModelNeeds:
+    return ModelNeeds(
+        size=SIZES[name] * GB,
+        slots=None if name == "c" else 1 + len(name) % 2,
+        load_seconds=float(SIZES[name]),
+        pinned=name in pins,
+        movable=name != "fixed",
+        apart=frozenset({"c"}) if name == "apart" else frozenset(),
+    )
+
+
+class HostMachine(RuleBasedStateMachine):
+    """Plays the backends: it carries out what the host asks for, in any order and at any time,
+    and knows by itself what is in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.host = Host()
+        self.limits = Limits(budget=12 * GB, queue=12, max_wait=20.0, minimum=5.0, spared=60.0)
+        self.models = {name: needs(name) for name in SIZES}
+        self.memory = {"fixed"}
+        self.pending: list[tuple[str, str]] = []
+        self.answered: dict[int, str] = {}
+        self.tickets: list[Ticket] = []
+        self.gone: set[int] = set()
+        self.host.configure(self.limits, self.models, self.now)
+        self.host.report({"fixed": GB}, ["fixed"], 0, self.now)
+        self.carry_out()
+
+    def carry_out(self) -> None:
+        for action in self.host.take():
+            if action.kind in ("start", "refuse"):
+                ticket = action.ticket
+                assert ticket is not None
+                assert id(ticket) not in self.answered, "answered twice"
+                assert id(ticket) not in self.gone, "answered after it left"
+                self.answered[id(ticket)] = action.kind
+                if action.kind == "start":
+                    assert ticket.model in self.memory, "started on a model that is not loaded"
+                else:
+                    assert action.reason
+            else:
+                self.check_move(action.kind, action.model)
+                self.pending.append((action.kind, action.model))
+
+    def check_move(self, kind: str, model: str) -> None:
+        if kind == "load":
+            assert not self.pending, "a load begins while another load or unload is in hand"
+            assert model not in self.memory
+            taken = sum(self.models[name].size for name in self.memory) + self.models[model].size
+            assert taken <= (self.limits.budget or taken), "over-commit"
+        else:
+            assert model in self.memory
+            assert not any(ticket.model == model for ticket in self.host.running), "busy eviction"
+            assert not self.models[model].pinned, "a pinned model is put out"
+            age = self.now - self.host.loaded[model].since
+            assert age >= self.limits.minimum, "put out before its minimum residency"
+
+    @rule(
+        model=st.sampled_from(sorted(SIZES)),
+        priority=st.integers(0, len(PRIORITIES) - 1),
+        client=st.sampled_from("xyz"),
+    )
+    def arrive(self, model: str, priority: int, client: str) -> None:
+        ticket = Ticket(model=model, priority=priority, client=client)
+        self.tickets.append(ticket)
+        self.host.arrive(ticket, self.now)
+        self.carry_out()
+
+    @precondition(lambda self: self.host.running)
+    @rule(data=st.data())
+    def finish(self, data: Any) -> None:
+        self.host.leave(data.draw(st.sampled_from(self.host.running)), self.now)
+        self.carry_out()
+
+    @precondition(lambda self: self.host.waiting)
+    @rule(data=st.data())
+    def cancel(self, data: Any) -> None:
+        ticket = data.draw(st.sampled_from(self.host.waiting))
+        self.gone.add(id(ticket))
+        self.host.leave(ticket, self.now)
+        self.carry_out()
+
+    @precondition(lambda self: self.pending)
+    @rule(fails=st.sampled_from([False, False, False, True]))
+    def move(self, fails: bool) -> None:
+        kind, model = self.pending.pop(0)
+        if fails:
+            self.host.set_failed(model, self.now, "it did not work")
+        elif kind == "load":
+            self.memory.add(model)
+            self.host.set_loaded(model, self.now, self.models[model].size)
+        else:
+            self.memory.discard(model)
+            self.host.set_unloaded(model, self.now)
+        self.carry_out()
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 25.0, 100.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.host.advance(self.now)
+        self.carry_out()
+
+    @rule(more=st.booleans())
+    def reload(self, more: bool) -> None:
+        pins = frozenset({"pinned", "c"} if more else {"pinned"})
+        served = [name for name in SIZES if name != "d" or more]
+        self.models = {name: needs(name, pins) for name in SIZES}
+        self.host.configure(self.limits, {name: self.models[name] for name in served}, self.now)
+        self.host.report(self.reported(served), served, 0, self.now)
+        self.carry_out()
+
+    @precondition(lambda self: not self.pending)
+    @rule(data=st.data())
+    def somebody_else_unloads(self, data: Any) -> None:
+        busy = {ticket.model for ticket in self.host.running}
+        idle = sorted(self.memory - busy - {"fixed"})
+        if idle:
+            self.memory.discard(data.draw(st.sampled_from(idle)))
+            self.host.report(self.reported(SIZES), list(self.host.models), 0, self.now)
+            self.carry_out()
+
+    def reported(self, served: Any) -> dict[str, int | None]:
+        return {name: self.models[name].size for name in self.memory if name in served}
+
+    @invariant()
+    def slots_hold(self) -> None:
+        for name, model in self.models.items():
+            running = sum(ticket.model == name for ticket in self.host.running)
+            assert model.slots is None or running <= model.slots
+
+    @invariant()
+    def everybody_is_somewhere(self) -> None:
+        waiting = {id(ticket) for ticket in self.host.waiting}
+        for ticket in self.tickets:
+            assert (id(ticket) in waiting) + (id(ticket) in self.answered) + (
+                id(ticket) in self.gone
+            ) == 1
+        assert len(self.host.waiting) <= self.limits.queue
+
+    def teardown(self) -> None:
+        """Left alone, with backends that work, everybody is answered within the bound."""
+        for _ in range(400):
+            if not self.host.waiting and not self.pending:
+                return
+            while self.pending:
+                self.move_well()
+            for ticket in list(self.host.running):
+                self.host.leave(ticket, self.now)
+                self.carry_out()
+            self.now += 5.0
+            self.host.advance(self.now)
+            self.carry_out()
+        starved = [(t.model, PRIORITIES[t.priority]) for t in self.host.waiting]
+        raise AssertionError(f"starved: {starved}")
+
+    def move_well(self) -> None:
+        kind, model = self.pending.pop(0)
+        if kind == "load":
+            self.memory.add(model)
+            self.host.set_loaded(model, self.now, self.models[model].size)
+        else:
+            self.memory.discard(model)
+            self.host.set_unloaded(model, self.now)
+        self.carry_out()
+
+
+TestHost = HostMachine.TestCase
+TestHost.settings = settings(
+    max_examples=max(1, STEPS // 80),  # about as many steps are taken each time
+    stateful_step_count=LENGTH,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def make(**more: Any) -> Host:
+    host = Host()
+    limits = Limits(**{"budget": 12 * GB, "max_wait": 20.0, "minimum": 0.0, **more})
+    host.configure(limits, {name: needs(name) for name in "abcd"}, 0.0)
+    return host
+
+
+def kinds(host: Host) -> list[tuple[str, str]]:
+    return [(a.kind, a.ticket.model if a.ticket else a.model) for a in host.take()]
+
+
+def test_two_requests_for_a_cold_model_cause_one_load() -> None:
+    host = make()
+    host.arrive(Ticket(model="a"), 0.0)
+    host.arrive(Ticket(model="a"), 0.1)
+    assert kinds(host) == [("load", "a")]
+    host.set_loaded("a", 5.0)
+    assert kinds(host) == [("start", "a"), ("start", "a")]
+
+
+def test_those_for_the_loaded_model_pass_until_the_other_has_waited_long_enough() -> None:
+    host = make()
+    host.arrive(Ticket(model="d"), 0.0)
+    host.set_loaded("d", 1.0)
+    running = host.running[0]
+    host.arrive(Ticket(model="a"), 2.0)
+    host.arrive(Ticket(model="d", client="other"), 3.0)
+    assert ("start", "d") in kinds(host)
+    assert host.waiting[0].model == "a"
+    host.advance(22.5)
+    host.arrive(Ticket(model="d", client="third"), 23.0)
+    assert not kinds(host)
+    for ticket in (running, *host.running):
+        host.leave(ticket, 24.0)
+    assert ("unload", "d") in kinds(host)
+    host.set_unloaded("d", 25.0)
+    assert kinds(host) == [("load", "a")]
+    host.set_loaded("a", 27.0)
+    assert kinds(host) == [("start", "a")]
+
+
+def test_clients_take_turns_within_a_priority_and_chats_come_first() -> None:
+    host = make()
+    host.arrive(Ticket(model="b", client="x"), 0.0)
+    host.set_loaded("b", 0.5)
+    host.arrive(Ticket(model="b", client="x"), 1.0)
+    host.take()
+    order = [
+        Ticket(model="b", client=client, priority=priority)
+        for client, priority in (("x", 0), ("x", 0), ("x", 0), ("y", 0), ("z", TASK), ("z", 0))
+    ]
+    for ticket in order:
+        host.arrive(ticket, 2.0)
+    served = []
+    while host.running:
+        host.leave(host.running[0], 3.0)
+        served += [order.index(a.ticket) for a in host.take() if a.ticket in order]
+    # x is being served already, so the others go first.
+    assert served == [3, 5, 0, 1, 2, 4]
+
+
+def test_a_full_queue_refuses_the_least_important() -> None:
+    host = make(queue=2)
+    host.arrive(Ticket(model="b"), 0.0)
+    host.arrive(Ticket(model="b", priority=TASK), 0.0)
+    host.take()
+    chat, more = Ticket(model="b"), Ticket(model="b", client="y")
+    host.arrive(chat, 0.1)
+    found = host.take()
+    assert [(a.kind, a.ticket.priority) for a in found if a.ticket] == [("refuse", TASK)]
+    host.arrive(more, 0.2)
+    found = host.take()
+    assert [a.kind for a in found] == ["refuse"]
+    assert found[0].retry_after >= 1.0
+
+
+def test_background_work_does_not_put_out_a_model_that_a_chat_has_used() -> None:
+    host = make(spared=600.0)
+    chat = Ticket(model="d")
+    host.arrive(chat, 0.0)
+    host.set_loaded("d", 1.0)
+    host.leave(chat, 2.0)
+    host.take()
+    host.arrive(Ticket(model="a", priority=TASK), 100.0)
+    found = host.take()
+    assert [a.kind for a in found] == ["refuse"]
+    assert "background" in found[0].reason
+    host.arrive(Ticket(model="a", priority=TASK), 700.0)
+    assert kinds(host) == [("unload", "d")]
+
+
+def test_a_model_that_can_never_fit_is_refused_with_the_numbers() -> None:
+    host = make(budget=4 * GB)
+    host.arrive(Ticket(model="d"), 0.0)
+    found = host.take()
+    assert [a.kind for a in found] == ["refuse"]
+    assert "9.0 GB of 4.0 GB" in found[0].reason
+    assert host.standing("d", 0.0).state == "refused"
+
+
+def test_an_estimated_wait_beyond_the_limit_is_refused_at_once() -> None:
+    host = make(refuse_wait=9.0)
+    first = Ticket(model="b")
+    host.arrive(first, 0.0)
+    host.set_loaded("b", 1.0)
+    host.leave(first, 21.0)
+    for at in (22.0, 22.1):
+        host.arrive(Ticket(model="b"), at)
+    host.take()
+    host.arrive(Ticket(model="b"), 22.2)
+    assert [a.kind for a in host.take()] == ["refuse"]
+
+
+def test_a_failed_load_tells_all_who_wait_and_rests() -> None:
+    host = make()
+    for _ in range(2):
+        host.arrive(Ticket(model="a"), 0.0)
+    host.take()
+    host.set_failed("a", 3.0, "a made no progress")
+    assert kinds(host) == [("refuse", "a"), ("refuse", "a")]
+    host.arrive(Ticket(model="a"), 4.0)
+    assert kinds(host) == [("refuse", "a")]
+    host.arrive(Ticket(model="a"), 20.0)
+    assert kinds(host) == [("load", "a")]
