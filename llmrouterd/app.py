@@ -32,6 +32,7 @@ from llmrouterd.library import Library
 from llmrouterd.metrics import Metrics
 from llmrouterd.profiling.worker import Profiler
 from llmrouterd.residency.loaded import Residency
+from llmrouterd.residency.places import Places
 from llmrouterd.snapshot import Current
 from llmrouterd.store import Store
 from llmrouterd.tasks import guard
@@ -90,7 +91,11 @@ async def open_daemon(
     known = Knowledge(library=Library(tables=await asyncio.to_thread(read_name_tables)))
     discovery = Discovery(current, pool, residency, known, log)
     hooks.changed = discovery.wake
-    dispatcher = Dispatcher(pool, residency, log)
+    places = Places(pool, log)
+    stack.push_async_callback(places.close)
+    places.changed = discovery.wake
+    discovery.on_report = places.report
+    dispatcher = Dispatcher(pool, residency, places, log)
     benchmarks = BenchmarkWorker(current, discovery, kept, log)
     benchmarks.count_matches = discovery.matched
     feedback = Feedback(discovery, kept, log)

@@ -79,6 +79,7 @@ def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Know
         num_ctx=num_ctx,
         keep_alive=keep_alive or None,
         pinned=pinned,
+        vram=said.get("vram"),
         enabled=said.get("enabled", True),
         remote=spec.remote,
         fallback=spec.fallback,
@@ -181,6 +182,7 @@ def _merge(overrides: Iterable[ModelOverride]) -> dict[str, Any]:
             "num_ctx",
             "keep_alive",
             "pinned",
+            "vram",
         ):
             value = getattr(item, name)
             if value is not None:

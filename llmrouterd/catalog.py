@@ -16,7 +16,8 @@ class ModelFacts:
     """A model as its backend describes it; None is 'does not say'.
 
     context: tokens that one request may have. slots: requests answered at the same time.
-    loaded: in memory now; None where the backend does not tell.
+    loaded: in memory now; None where the backend does not tell. movable: it can be loaded and
+    unloaded on request. memory: bytes that it takes while it is loaded.
     """
 
     name: str
@@ -31,8 +32,10 @@ class ModelFacts:
     size_bytes: int | None = None
     quantization: str | None = None
     price: tuple[float, float] | None = None
-    slots: int = 1
+    slots: int | None = None
     loaded: bool | None = None
+    movable: bool = False
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +176,7 @@ class Model:
     num_ctx: int | None = None
     keep_alive: str | None = None
     pinned: bool = False
+    vram: int | None = None
     enabled: bool = True
     remote: bool = False
     fallback: bool = False

@@ -24,7 +24,7 @@ from llmrouterd.catalog import (
     read_profile,
 )
 from llmrouterd.library import Library
-from llmrouterd.scorer import Load
+from llmrouterd.scorer import STATES, Load, Standing
 
 if TYPE_CHECKING:
     from llmrouterd.policy import Policy
@@ -46,7 +46,7 @@ _ROW_KINDS: dict[str, Any] = {"value": {"type": "number"}, "low": _NUMBER, "high
 _MODEL_KINDS: dict[str, Any] = {
     **dict.fromkeys(("pinned", "enabled", "remote", "fallback", "resident"), _FLAG),
     **dict.fromkeys(("aliases", "capabilities"), _TEXTS),
-    **dict.fromkeys(("context", "num_ctx", "size_bytes"), _COUNT),
+    **dict.fromkeys(("context", "num_ctx", "size_bytes", "vram"), _COUNT),
     "id": {"type": "string", "minLength": 1},
     "size_b": {"type": ["number", "null"], "exclusiveMinimum": 0},
     "price": {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
@@ -97,6 +97,21 @@ _SCHEMA = {
                 "cooling": {**_MAPPING, "additionalProperties": {"type": "string"}},
                 "slots": {**_MAPPING, "additionalProperties": {"type": "integer", "minimum": 1}},
                 "sticky": _TEXT,
+                "standing": {
+                    **_MAPPING,
+                    "additionalProperties": {
+                        "type": "object",
+                        "required": ["state"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "state": {"enum": list(STATES)},
+                            "wait": {"type": "number", "minimum": 0},
+                            "evicts": {"type": "array", "items": {"type": "string"}},
+                            "cost": {"type": "number", "minimum": 0},
+                            "reason": {"type": "string"},
+                        },
+                    },
+                },
             },
         },
     },
@@ -135,6 +150,10 @@ def read_catalog(path: str, policy: Policy) -> tuple[Catalog, Load]:
         cooling=live.get("cooling") or {},
         slots=live.get("slots") or {},
         sticky=live.get("sticky") or "",
+        standing={
+            name: Standing(**{**item, "evicts": tuple(item.get("evicts", ()))})
+            for name, item in (live.get("standing") or {}).items()
+        },
     )
     return build_catalog(models), load
 

@@ -64,6 +64,7 @@ class Discovery:
         self._made_of: object = None
         self._made_with: Knowledge | None = None
         self.knowledge = knowledge
+        self.on_report: Callable[[str, tuple[ModelFacts, ...]], None] = lambda name, facts: None
         self.backends: dict[str, Health] = {}
 
     def follow(self, policy: Policy) -> None:
@@ -209,8 +210,9 @@ class Discovery:
         self._residency.report(
             name,
             {f"{name}/{fact.name}": fact.loaded for fact in facts},
-            {f"{name}/{fact.name}": fact.slots for fact in facts},
+            {f"{name}/{fact.name}": fact.slots or 1 for fact in facts},
         )
+        self.on_report(name, facts)
 
     def _tend_fallbacks(self) -> None:
         """Start fallback backends once all others were asked and serve nothing; stop them when

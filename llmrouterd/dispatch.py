@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.answer import Answer
-from llmrouterd.backends.base import Call
 from llmrouterd.cooldown import Cooldowns
-from llmrouterd.effort import effort_of
 from llmrouterd.errors import (
     NoModelAvailable,
     UpstreamBusy,
@@ -27,8 +25,8 @@ from llmrouterd.errors import (
     UpstreamUnreachable,
 )
 from llmrouterd.explanation import Attempt
-from llmrouterd.scorer import Load, sends_tools
-from llmrouterd.signature import strip_history
+from llmrouterd.outgoing import call_for, ticket_for
+from llmrouterd.scorer import Load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +38,10 @@ if TYPE_CHECKING:
     from llmrouterd.decision import Decision
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.residency.loaded import Residency
-    from llmrouterd.signals import Signals
+    from llmrouterd.residency.places import Places
+    from llmrouterd.residency.ticket import Ticket
     from llmrouterd.snapshot import Snapshot
 
-_TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 _LOADING_POLL = 0.5
 
 
@@ -65,10 +63,12 @@ class Dispatcher:
         self,
         pool: BackendPool,
         residency: Residency,
+        places: Places,
         on_event: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._pool = pool
         self._residency = residency
+        self._places = places
         self._on_event = on_event
         self._sessions: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self.busy: dict[str, int] = {}
@@ -95,6 +95,7 @@ class Dispatcher:
             cooling=cooling,
             slots=self._residency.slots,
             sticky=sticky[0] if sticky and sticky[1] > time.monotonic() else "",
+            standing=self._places.standing(snapshot),
         )
 
     def remember(self, session: str, model: str, policy: Policy) -> None:
@@ -167,7 +168,7 @@ class Dispatcher:
         candidates = self._candidates(decision, snapshot)
         for model, spec in candidates[: snapshot.policy.failover.attempts]:
             try:
-                return model, await self._embed(chat, model, spec, snapshot.policy)
+                return model, await self._embed(chat, model, spec, snapshot)
             except UpstreamError as error:
                 last = error
                 if not error.retryable:
@@ -175,17 +176,18 @@ class Dispatcher:
         raise last or NoModelAvailable("The chosen models are gone; try again.", retry_after=1)
 
     async def _embed(
-        self, chat: ChatRequest, model: Model, spec: BackendSpec, policy: Policy
+        self, chat: ChatRequest, model: Model, spec: BackendSpec, snapshot: Snapshot
     ) -> dict[str, Any]:
+        policy = snapshot.policy
         entry = self._pool.lease(spec)
         failure: UpstreamError | None = None
-        entered = answered = False
+        place: Ticket | None = None
+        answered = False
         self._enter(model, spec)
         try:
-            await _enter_queue(entry, spec)
-            entered = True
+            place = await self._enter_queue(entry, spec, snapshot, ticket_for(chat, None, model))
             async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):
-                answer = await entry.backend.embed(_call(chat, model, policy))
+                answer = await entry.backend.embed(call_for(chat, model, policy))
             answered = True
             return answer
         except TimeoutError:
@@ -195,8 +197,8 @@ class Dispatcher:
             failure = error
             raise
         finally:
-            if entered:
-                entry.leave()
+            if place is not None:
+                self._leave_queue(entry, place)
             self._leave(model, spec, policy, failure, answered)
             self._pool.release(entry)
 
@@ -229,16 +231,18 @@ class Dispatcher:
     async def _try(self, request: _Request, model: Model, spec: BackendSpec) -> Answer:
         policy, decision = request.snapshot.policy, request.decision
         entry = self._pool.lease(spec)
-        call = _call(request.chat, model, policy, decision.signals)
+        call = call_for(request.chat, model, policy, decision.signals)
         stream: Stream | None = None
-        entered = answered = False
+        place: Ticket | None = None
+        answered = False
         failure: UpstreamError | None = None
         warm = model.remote or model.id in self._residency.resident
         self._enter(model, spec)
         asked_at, arrival = self.last_request, self.arrivals if self.in_flight == 1 else 0
         try:
-            await _enter_queue(entry, spec)
-            entered = True
+            place = await self._enter_queue(
+                entry, spec, request.snapshot, ticket_for(request.chat, decision.signals, model)
+            )
             async with asyncio.timeout(spec.timeouts.first_token or None):
                 stream = await entry.backend.stream(call)
                 first = await _first_frames(stream, spec)
@@ -255,13 +259,13 @@ class Dispatcher:
             if not answered:
                 if stream is not None:
                     stream.close()
-                if entered:
-                    entry.leave()
+                if place is not None:
+                    self._leave_queue(entry, place)
                 self._pool.release(entry)
                 self._leave(model, spec, policy, failure, False)
 
         def release(error: UpstreamError | None) -> None:
-            entry.leave()
+            self._leave_queue(entry, place)
             self._pool.release(entry)
             self._leave(model, spec, policy, error, error is None)
 
@@ -281,6 +285,33 @@ class Dispatcher:
             _first=first,
             _release=release,
         )
+
+    async def _enter_queue(
+        self, entry: Entry, spec: BackendSpec, snapshot: Snapshot, ticket: Ticket
+    ) -> Ticket:
+        """Wait for the model, whose loading has a limit of its own, and for a place."""
+        limits = spec.timeouts
+        patience = limits.queue + limits.load if limits.queue and limits.load else None
+        placed = entered = False
+        try:
+            async with asyncio.timeout(patience):
+                await self._places.enter(snapshot, ticket)
+                placed = True
+            async with asyncio.timeout(limits.queue or None):
+                await entry.enter()
+            entered = True
+        except TimeoutError:
+            raise UpstreamBusy(
+                f"{spec.name} had no free place within {limits.queue:g} s.", retry_after=5
+            ) from None
+        finally:
+            if placed and not entered:
+                self._places.leave(ticket)
+        return ticket
+
+    def _leave_queue(self, entry: Entry, ticket: Ticket) -> None:
+        entry.leave()
+        self._places.leave(ticket)
 
     def _enter(self, model: Model, spec: BackendSpec) -> None:
         now = self.last_request = time.monotonic()
@@ -325,16 +356,6 @@ class Dispatcher:
             self._on_event("backend.cooled", {"key": key, "reason": error.message})
 
 
-async def _enter_queue(entry: Entry, spec: BackendSpec) -> None:
-    try:
-        async with asyncio.timeout(spec.timeouts.queue or None):
-            await entry.enter()
-    except TimeoutError:
-        raise UpstreamBusy(
-            f"{spec.name} had no free place within {spec.timeouts.queue:g} s.", retry_after=5
-        ) from None
-
-
 async def _first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
     """Frames up to and with the first that carries something; comments before it are kept."""
     kept: list[Frame] = []
@@ -347,24 +368,6 @@ async def _first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
             return kept
         if any(frame.done for frame in frames):
             raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")
-
-
-def _call(chat: ChatRequest, model: Model, policy: Policy, signals: Signals | None = None) -> Call:
-    """What is sent: the client's body without our signatures, and without tools for a model that
-    cannot call them (some servers refuse them, and they fill its context). A background task
-    gets a limit where it has none: a small model may repeat itself until its context is full."""
-    body, task = chat.raw, signals.task if signals else ""
-    if chat.kind == "chat":
-        needs = frozenset({"tools"}) if chat.tool_required else frozenset[str]()
-        dropped = () if not chat.tools_json or sends_tools(model, needs) else _TOOL_FIELDS
-        body = {key: value for key, value in body.items() if key not in dropped}
-        body["messages"] = strip_history(body["messages"], quoted=bool(task))
-        if task not in ("", "moa") and not (chat.max_tokens or model.remote):
-            body["max_tokens"] = policy.tasks.max_tokens
-        effort = effort_of(signals, model, body, policy.reasoning) if signals else None
-        if effort:
-            body["reasoning_effort"] = effort
-    return Call(chat.kind, model.name, body, model.num_ctx, model.keep_alive)
 
 
 def interrupted(spec: BackendSpec) -> UpstreamInterrupted:

@@ -46,6 +46,9 @@ class Gate:
             found = gate(model)
             if found is not None:
                 return Rejection(model.id, *found)
+        standing = self._load.standing.get(model.id)
+        if standing is not None and standing.state == "refused":
+            return Rejection(model.id, "memory", standing.reason)
         cooling = self._load.cooling.get(model.id)
         return None if cooling is None else Rejection(model.id, "cooling", cooling)
 

@@ -14,6 +14,7 @@ import re2
 
 from llmrouterd.policy_profiling import Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
+from llmrouterd.policy_residency import Queue, Residency
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -110,6 +111,8 @@ class BackendSpec:
     exclude: Globs
     timeouts: Timeouts
     concurrency: int
+    slots: int
+    host: str
     poll_seconds: float
     fallback: bool
     models: tuple[ManagedModel, ...]
@@ -139,6 +142,7 @@ class ModelOverride:
     num_ctx: int | None
     keep_alive: str | None
     pinned: bool | None
+    vram: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +164,7 @@ class Weights:
     tool_loop: float
     tools: float
     resident: float
+    eviction: float
     pinned: float
     unknown: float
     risk: float
@@ -320,12 +325,6 @@ class Benchmarks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Residency:
-    keep_alive: str
-    num_ctx: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sessions:
     minutes: float
     max: int
@@ -368,6 +367,7 @@ class Policy:
     profiling: Profiling
     benchmarks: Benchmarks
     residency: Residency
+    queue: Queue
     storage: Storage
     logging: Logging
     lexicons: LexiconSet = field(repr=False, compare=False)

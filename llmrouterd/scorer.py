@@ -22,13 +22,30 @@ if TYPE_CHECKING:
 _TIE = 0.01
 
 
+STATES = ("ready", "loading", "absent", "resting", "refused")
+
+
+class Standing(NamedTuple):
+    """How a model stands now. state: ready | loading | absent |
+    resting (a load has failed) | refused (it cannot fit). wait: seconds until a
+    request could start, without its own load. evicts: what would be put out, and `cost` the
+    seconds that it loses others. reason: why it is refused."""
+
+    state: str
+    wait: float = 0.0
+    evicts: tuple[str, ...] = ()
+    cost: float = 0.0
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """The live state that a decision may read, as it was at one moment.
 
     resident: ids of loaded models. busy: requests in flight by model id. cooling: model id ->
     why it is left alone for now. slots: how many requests a model answers at once (default 1).
-    sticky: the model that this conversation already uses, "" for none.
+    sticky: the model that this conversation already uses, "" for none. standing: how models stand
+    in their host's memory and queue, where that is known.
     """
 
     resident: frozenset[str] = frozenset()
@@ -36,6 +53,7 @@ class Load:
     cooling: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, int] = field(default_factory=dict)
     sticky: str = ""
+    standing: Mapping[str, Standing] = field(default_factory=dict)
 
 
 class Candidate(NamedTuple):
@@ -89,6 +107,9 @@ class Scorer:
             terms.append(("tools", weights.tools))
         if model.id in load.resident:
             terms.append(("resident", weights.resident))
+        standing = load.standing.get(model.id)
+        if standing is not None and standing.cost:
+            terms.append(("eviction", -weights.time * weights.eviction * standing.cost))
         if model.pinned:
             terms.append(("pinned", weights.pinned))
         if model.capabilities is None and signals.needs:
@@ -172,8 +193,15 @@ class Scorer:
                 decode = _shared_pace(profile, decode, min(busy + 1, slots))
             answer = self._prompt_tokens(model) / prefill + self._output / decode
             answer += profile.ttft_base_seconds or 0.0
-            load_seconds = 0.0 if model.id in self._load.resident else _load_seconds(model, assumed)
-        return busy // slots * answer + load_seconds + answer
+            load_seconds = (
+                0.0 if model.id in self._load.resident else load_seconds_of(model, assumed)
+            )
+        standing = self._load.standing.get(model.id)
+        if standing is None:
+            return busy // slots * answer + load_seconds + answer
+        if standing.state in ("ready", "loading"):
+            return standing.wait + answer
+        return standing.wait + load_seconds + answer
 
     def _felt(self, seconds: float) -> float:
         """Seconds as a waiting person counts them: fully at first, then less and less."""
@@ -184,7 +212,8 @@ class Scorer:
         return self._signals.prompt_tokens + tool_tokens_for(model, self._signals)
 
 
-def _load_seconds(model: Model, assumed: Assumed) -> float:
+def load_seconds_of(model: Model, assumed: Assumed) -> float:
+    """Seconds until a model that is not loaded can answer: measured, else by its size."""
     if model.profile.load_seconds is not None:
         return model.profile.load_seconds
     # Half a byte a parameter is what the common 4-bit quantisations come to.

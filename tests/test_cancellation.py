@@ -117,7 +117,8 @@ async def test_ollama_while_it_loads_and_while_it_answers(
             daemon = await open_daemon({"backends": [entry]})
             asking = _ask(daemon, stream=stream)
             async with asyncio.timeout(5):
-                while not any(seen.path == "/api/chat" for seen in ollama.requests):
+                paths = ("/api/generate",) if load else ("/api/chat",)
+                while not any(seen.path in paths for seen in ollama.requests):
                     await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
             left = await _leave(asking)

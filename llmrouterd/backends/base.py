@@ -73,6 +73,10 @@ class Backend(Protocol):
     async def embed(self, call: Call) -> dict[str, Any]:
         """Send an embeddings request; the answer is in OpenAI's form."""
 
+    async def load(self, call: Call) -> None:
+        """Take a model into memory as `call` (whose body is not used) would; returns once it can
+        answer. Of models that are movable only (see `ModelFacts`)."""
+
     async def unload(self, model: str) -> bool:
         """Take a model out of memory; the next request loads it again. False: cannot be done."""
 

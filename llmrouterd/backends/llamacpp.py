@@ -17,7 +17,7 @@ from llmrouterd.backends.base import Footprint, Hooks, ModelFacts
 from llmrouterd.backends.http import HttpClient
 from llmrouterd.backends.openai import PATHS, entries, first_int, stream_body, texts
 from llmrouterd.backends.stream import open_stream
-from llmrouterd.errors import UpstreamStatus
+from llmrouterd.errors import UpstreamError, UpstreamStatus
 
 if TYPE_CHECKING:
     from llmrouterd.backends.base import Call, Stream
@@ -55,6 +55,22 @@ class LlamaCppBackend:
         """See `Backend`."""
         body = {**call.body, "model": call.model}
         return await self._client.post_json("/v1/embeddings", body, timeout=None)
+
+    async def load(self, call: Call) -> None:
+        """See `Backend`: the router says yes at once, and the child serves later."""
+        try:
+            await self._client.post_json("/models/load", {"model": call.model}, timeout=10)
+        except UpstreamStatus as error:
+            if error.upstream_status != 400 or "already running" not in error.message:
+                raise
+        while True:
+            listing = await self._client.get_json("/v1/models")
+            found = {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
+            if found.get(call.model) == "loaded":
+                return
+            if found.get(call.model) != "loading":
+                raise UpstreamError(f"{self.spec.name}: model {call.model} failed to load")
+            await asyncio.sleep(_UNLOAD_PAUSE)
 
     async def unload(self, model: str) -> bool:
         """See `Backend`: a router can, if it loads again by itself."""
@@ -139,8 +155,6 @@ def _single_facts(entry: dict[str, Any], props: dict[str, Any]) -> ModelFacts:
 
 
 def _router_facts(entry: dict[str, Any], digest: str | None = None) -> ModelFacts:
-    status = entry.get("status")
-    value = status.get("value") if isinstance(status, dict) else None
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
     assert isinstance(meta, dict)
     modalities = _modalities(entry, "input_modalities")
@@ -156,8 +170,15 @@ def _router_facts(entry: dict[str, Any], digest: str | None = None) -> ModelFact
         context=first_int(meta, "n_ctx", "n_ctx_train"),
         size_b=_billions(meta),
         size_bytes=first_int(meta, "size"),
-        loaded=_LOADED.get(value) if isinstance(value, str) else None,
+        loaded=_LOADED.get(_state(entry)),
+        movable=True,
     )
+
+
+def _state(entry: dict[str, Any]) -> str:
+    status = entry.get("status")
+    value = status.get("value") if isinstance(status, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _embeds(entry: dict[str, Any]) -> bool:

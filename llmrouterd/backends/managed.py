@@ -41,6 +41,9 @@ class ManagedBackend:
         """See `Backend`."""
         return await self._server(call.model).embed(call)
 
+    async def load(self, call: Call) -> None:
+        """See `Backend`; its models are not movable."""
+
     async def unload(self, model: str) -> bool:
         """See `Backend`: the process is started anew, and its models stay in the catalog."""
         return await self._servers[model].restart()

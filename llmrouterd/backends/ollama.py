@@ -13,6 +13,7 @@ import orjson
 from llmrouterd.backends.base import Footprint, Frame, Hooks, ModelFacts
 from llmrouterd.backends.http import HttpClient
 from llmrouterd.backends.ollama_facts import (
+    RunningModel,
     ShownModel,
     TaggedModel,
     parse_ps,
@@ -65,7 +66,7 @@ class OllamaBackend:
         )
         try:
             models = parse_tags(tags)
-            loaded = {model.name for model in parse_ps(running)}
+            loaded = {model.name: model for model in parse_ps(running)}
         except ValueError as error:
             raise UpstreamInvalid(f"{self.spec.name}: {error}") from error
         shown = await asyncio.gather(*(self._show(model) for model in models))
@@ -73,7 +74,7 @@ class OllamaBackend:
             (model.name, model.digest): facts for model, facts in zip(models, shown, strict=True)
         }
         return tuple(
-            _facts(model, facts, model.name in loaded)
+            _facts(model, facts, loaded.get(model.name))
             for model, facts in zip(models, shown, strict=True)
         )
 
@@ -102,6 +103,18 @@ class OllamaBackend:
             )
         except ValueError as error:
             raise UpstreamInvalid(f"{self.spec.name}: {error}") from error
+
+    async def load(self, call: Call) -> None:
+        """See `Backend`: a request without a prompt loads."""
+        path, body = "/api/generate", dict[str, Any](model=call.model)
+        if call.kind == "embeddings":
+            path, body["input"] = "/api/embed", []
+        keep_alive = parse_keep_alive(call.keep_alive)
+        if keep_alive is not None:
+            body["keep_alive"] = keep_alive
+        if call.num_ctx and call.kind != "embeddings":
+            body["options"] = {"num_ctx": call.num_ctx}
+        await self._client.post_json(path, body, timeout=None)
 
     async def unload(self, model: str) -> bool:
         """See `Backend`."""
@@ -163,7 +176,7 @@ def parse_keep_alive(text: str | None) -> int | str | None:
         return text
 
 
-def _facts(tag: TaggedModel, shown: ShownModel, loaded: bool) -> ModelFacts:
+def _facts(tag: TaggedModel, shown: ShownModel, running: RunningModel | None) -> ModelFacts:
     named = shown.capabilities or tag.capabilities
     capabilities = {_CAPABILITIES.get(name, name) for name in named}
     if "chat" in capabilities:
@@ -179,7 +192,9 @@ def _facts(tag: TaggedModel, shown: ShownModel, loaded: bool) -> ModelFacts:
         size_b=count / 1e9 if count else None,
         size_bytes=tag.size,
         quantization=shown.quantization or tag.quantization,
-        loaded=loaded,
+        loaded=running is not None,
+        movable=tag.remote_host is None,
+        memory=(running.size_vram or running.size) if running is not None else None,
     )
 
 

@@ -43,6 +43,9 @@ class OpenAIBackend:
             "/embeddings", {**call.body, "model": call.model}, timeout=None
         )
 
+    async def load(self, call: Call) -> None:
+        """See `Backend`; its models are not movable."""
+
     async def unload(self, model: str) -> bool:
         """See `Backend`; the API has no word for it."""
         return False

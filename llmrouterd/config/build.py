@@ -26,7 +26,6 @@ from llmrouterd.policy import (
     ModelOverride,
     Policy,
     ProviderSpec,
-    Residency,
     Scoring,
     Secret,
     Server,
@@ -37,6 +36,7 @@ from llmrouterd.policy import (
 )
 from llmrouterd.policy_profiling import Abilities, Judge, LiveProfiles, Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
+from llmrouterd.policy_residency import HostSpec, Queue, Residency
 from llmrouterd.request_schema import Limits
 from llmrouterd.signature import render
 
@@ -98,7 +98,8 @@ def build_policy(
         failover=Failover(**filled["failover"]),
         profiling=_profiling(filled["profiling"]),
         benchmarks=_benchmarks(filled["benchmarks"], found),
-        residency=Residency(**filled["residency"]),
+        residency=_residency(filled["residency"]),
+        queue=Queue(**filled["queue"]),
         storage=Storage(**filled["storage"]),
         logging=Logging(**filled["logging"]),
         lexicons=read[0],
@@ -187,6 +188,7 @@ def _override(item: Data) -> ModelOverride:
         num_ctx=item["num_ctx"],
         keep_alive=item["keep_alive"],
         pinned=item["pinned"],
+        vram=_bytes(item["vram_gb"] or 0.0),
     )
 
 
@@ -263,12 +265,37 @@ def _backend(item: Data, filled: Data) -> BackendSpec:
         exclude=Globs(item["exclude"]),
         timeouts=Timeouts(**timeouts),
         concurrency=item["concurrency"],
+        slots=item["slots"],
+        host=item["host"] or _host_of(item["url"]),
         poll_seconds=item["poll_seconds"],
         fallback=item["start"] == "fallback",
         models=tuple(ManagedModel(**_tuples(model)) for model in item["models"]),
         stream_usage=item["stream_usage"],
         remote=item["remote"] or (item["type"] == "openai" and not _is_local(item["url"])),
     )
+
+
+def _residency(item: Data) -> Residency:
+    hosts = tuple(
+        HostSpec(name=host["name"], budget=_bytes(host["vram_gb"]), most=host["max_models"] or None)
+        for host in item["hosts"]
+    )
+    apart = tuple(Globs(group) for group in item["apart"])
+    return Residency(**{**item, "hosts": hosts, "apart": apart})
+
+
+def _bytes(gigabytes: float) -> int | None:
+    return round(gigabytes * 1e9) or None
+
+
+def _host_of(url: str) -> str:
+    """The machine of a backend: `local` for this one."""
+    try:
+        host = urlsplit(url).hostname or "localhost"
+    except ValueError:
+        return "local"  # reported already
+    loopback = host == "localhost" or host.startswith("127.") or host == "::1"
+    return "local" if loopback else host
 
 
 def _is_local(url: str) -> bool:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from llmrouterd.residency.plan import Held, Plan, Room, Wanted, plan
 from llmrouterd.residency.reuse import Reuse
-from llmrouterd.residency.ticket import CHAT, TASK, Action, Limits, ModelNeeds, Standing, Ticket
+from llmrouterd.residency.ticket import CHAT, TASK, Action, Limits, ModelNeeds, Ticket
+from llmrouterd.scorer import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -187,7 +188,7 @@ class Host:
     def standing(self, model: str, now: float, priority: int = CHAT) -> Standing:
         """How long a request would wait for this model, and what it would push out."""
         if model in self._barred and now < self._barred[model][0]:
-            return Standing("refused", reason=self._barred[model][1])
+            return Standing("resting", reason=self._barred[model][1])
         wait = self._expected_wait(model, now, priority)
         if self._is_ready(model):
             return Standing("ready", wait)

@@ -67,15 +67,3 @@ class Limits:
     refuse_wait: float = 0.0
     minimum: float = 10.0
     spared: float = 600.0
-
-
-class Standing(NamedTuple):
-    """How a model stands now. state: ready | loading | absent | refused. wait: seconds until a
-    request could start, without its own load. evicts: what would be put out, and `cost` the
-    seconds that it loses others. reason: why it is refused."""
-
-    state: str
-    wait: float = 0.0
-    evicts: tuple[str, ...] = ()
-    cost: float = 0.0
-    reason: str = ""

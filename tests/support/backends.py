@@ -26,6 +26,8 @@ def spec_of(kind: str, url: str = "", **fields: Any) -> BackendSpec:
         "exclude": Globs(()),
         "timeouts": QUICK,
         "concurrency": 0,
+        "slots": 0,
+        "host": "local",
         "poll_seconds": 60,
         "fallback": False,
         "models": (),

@@ -27,7 +27,7 @@ from aiohttp import web
 from . import ollama_rows as rows
 from . import openai_answers
 from .fault_exchange import Ledger, Seen
-from .ollama_rules import Refused, check_body, parse_keep_alive
+from .ollama_rules import Refused, check_body, only_loads, parse_keep_alive
 from .ollama_scheduler import (
     FakeModel,
     Limits,
@@ -186,6 +186,8 @@ class FakeOllama(Ledger):
     def _take_fault(self, seen: Seen) -> str:
         for target in (seen.model, full_name(seen.model or ""), seen.path):
             fault, left = self._faults.get(target or "", ("ok", None))
+            if fault in STREAM_FAULTS and only_loads(seen.body):
+                continue  # there is no stream to break
             if fault != "ok":
                 if left is not None:
                     self._faults[target or ""] = (fault, left - 1) if left > 1 else ("ok", None)

@@ -181,3 +181,8 @@ def check_body(body: Any) -> None:
         raise Refused("json: cannot unmarshal value into Go struct field ChatRequest.messages")
     for message in messages or ():
         check_message(message)
+
+
+def only_loads(body: Any) -> bool:
+    """A request without a prompt: its model is loaded, and nothing is said."""
+    return isinstance(body, dict) and not (body.get("prompt") or body.get("messages"))

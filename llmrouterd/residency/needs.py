@@ -1,0 +1,64 @@
+"""The policy, the catalog and what backends say -> what a host needs to know. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmrouterd.residency.ticket import Limits, ModelNeeds
+from llmrouterd.scorer import load_seconds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmrouterd.catalog import Model, ModelFacts
+    from llmrouterd.policy import BackendSpec, Policy
+
+# What a model takes besides its weights, where nothing better is known: cache and buffers.
+_BESIDE_WEIGHTS = 1.2
+
+
+def host_limits(name: str, policy: Policy) -> Limits:
+    """The limits of a host by this policy."""
+    declared, queue = policy.residency.host(name), policy.queue
+    return Limits(
+        budget=declared.budget,
+        most=declared.most,
+        queue=queue.max,
+        max_wait=queue.max_wait_seconds,
+        refuse_wait=queue.refuse_seconds,
+        minimum=policy.residency.minimum_seconds,
+        spared=policy.residency.spare_minutes * 60.0,
+    )
+
+
+def model_needs(
+    model: Model,
+    spec: BackendSpec,
+    facts: ModelFacts | None,
+    policy: Policy,
+    others: Iterable[str] = (),
+) -> ModelNeeds:
+    """What one model needs. facts: as its backend said last. others: ids on the same host."""
+    slots = spec.slots or (facts.slots if facts else None)
+    if slots is None and spec.type == "ollama":
+        slots = 1  # OLLAMA_NUM_PARALLEL, unless it is set
+    groups = [group for group in policy.residency.apart if group.match(model.id)]
+    return ModelNeeds(
+        size=memory_of(model),
+        slots=slots,
+        load_seconds=load_seconds_of(model, policy.scoring.assumed),
+        pinned=model.pinned,
+        movable=facts is not None and facts.movable,
+        apart=frozenset(
+            other
+            for other in (others if groups else ())
+            if other != model.id and any(group.match(other) for group in groups)
+        ),
+    )
+
+
+def memory_of(model: Model) -> int:
+    """Bytes that a model takes once it is loaded: declared, measured, or estimated."""
+    measured = model.profile.vram_bytes
+    estimate = (model.size_bytes or 0) * _BESIDE_WEIGHTS
+    return model.vram or measured or round(estimate)

@@ -1,0 +1,232 @@
+"""The hosts of this policy with their real backends: requests wait here for a place, and loads and
+unloads are carried out. What is decided is decided by `host` and `plan`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd.backends.base import Call
+from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
+from llmrouterd.residency.host import Host
+from llmrouterd.residency.needs import host_limits, model_needs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmrouterd.backends.base import Backend
+    from llmrouterd.backends.pool import BackendPool
+    from llmrouterd.catalog import Catalog, Model, ModelFacts
+    from llmrouterd.policy import BackendSpec, Policy
+    from llmrouterd.residency.ticket import Action, Ticket
+    from llmrouterd.scorer import Standing
+    from llmrouterd.snapshot import Snapshot
+
+# How often those who wait look whether time alone has changed something.
+_LOOK_SECONDS = 0.25
+# What cannot be loaded in time is left alone for so long.
+_WEDGED_REST_SECONDS = 60.0
+
+
+class _Abandoned(Exception):
+    """Nobody waits for this load any more."""
+
+
+class Places:
+    """One for the daemon's life. `on_event` is the log."""
+
+    def __init__(self, pool: BackendPool, on_event: Callable[[str, dict[str, Any]], None]) -> None:
+        self._pool = pool
+        self._on_event = on_event
+        self.hosts: dict[str, Host] = {}
+        self._known: dict[str, tuple[Model, BackendSpec]] = {}
+        self._waiters: dict[int, asyncio.Future[None]] = {}
+        self._errors: dict[str, UpstreamError] = {}
+        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._moves: set[asyncio.Task[None]] = set()
+        self._reported: dict[str, tuple[ModelFacts, ...]] = {}
+        self._made_of: tuple[Policy, Catalog] | None = None
+        self.changed: Callable[[], None] = lambda: None
+
+    async def enter(self, snapshot: Snapshot, ticket: Ticket) -> None:
+        """Wait until the ticket's model is loaded and has a free slot. Every enter that returns
+        needs a `leave`. Raises UpstreamError: the load has failed, or it is not let in."""
+        self._follow(snapshot)
+        host = self._host_of(ticket.model)
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters[id(ticket)] = waiter
+        try:
+            host.arrive(ticket, time.monotonic())
+            self._act(host)
+            while not waiter.done():
+                await asyncio.wait((waiter,), timeout=_LOOK_SECONDS)
+                if not waiter.done():
+                    host.advance(time.monotonic())
+                    self._act(host)
+            waiter.result()
+        except asyncio.CancelledError:
+            self.leave(ticket)
+            raise
+        finally:
+            self._waiters.pop(id(ticket), None)
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # whoever was cancelled does not ask for it
+
+    def leave(self, ticket: Ticket) -> None:
+        """The request has ended, or its client has gone."""
+        host = self._host_of(ticket.model)
+        host.leave(ticket, time.monotonic())
+        self._act(host)
+        load = self._loads.get(ticket.model)
+        pinned = host.models[ticket.model].pinned if ticket.model in host.models else False
+        wanted = pinned or any(other.model == ticket.model for other in host.waiting)
+        if load is not None and not wanted:
+            load.cancel()
+
+    def standing(self, snapshot: Snapshot) -> dict[str, Standing]:
+        """How every model stands whose host has something to say."""
+        self._follow(snapshot)
+        now = time.monotonic()
+        return {
+            name: host.standing(name, now)
+            for host in self.hosts.values()
+            for name, needs in host.models.items()
+            if name in host.served and (needs.movable or needs.slots is not None)
+        }
+
+    def report(self, backend: str, facts: tuple[ModelFacts, ...]) -> None:
+        """What a backend says of its models now."""
+        self._reported[backend] = facts
+        for name, host in list(self.hosts.items()):
+            own = {
+                f"{backend}/{fact.name}": fact
+                for fact in facts
+                if f"{backend}/{fact.name}" in host.models and fact.loaded is not None
+            }
+            if own:
+                loaded = {model: fact.memory for model, fact in own.items() if fact.loaded}
+                host.report(loaded, own, host.foreign, time.monotonic())
+                self._act(self.hosts[name])
+
+    async def close(self) -> None:
+        """Give up what is being loaded."""
+        for task in self._moves:
+            task.cancel()
+        await asyncio.gather(*self._moves, return_exceptions=True)
+
+    def _host_of(self, model: str) -> Host:
+        found = self._known.get(model)
+        return self.hosts[found[1].host] if found else next(iter(self.hosts.values()), Host())
+
+    def _follow(self, snapshot: Snapshot) -> None:
+        """Take another policy or catalog over."""
+        before = self._made_of
+        if before and before[0] is snapshot.policy and before[1] is snapshot.catalog:
+            return
+        self._made_of = snapshot.policy, snapshot.catalog
+        policy, now = snapshot.policy, time.monotonic()
+        facts = {
+            f"{name}/{fact.name}": fact for name, all_ in self._reported.items() for fact in all_
+        }
+        by_host: dict[str, list[Model]] = {spec.host: [] for spec in policy.backends}
+        for model in snapshot.catalog.models:
+            spec = policy.backend(model.backend)
+            if spec is not None:
+                self._known[model.id] = model, spec
+                by_host[spec.host].append(model)
+        for name in by_host.keys() | self.hosts.keys():
+            host = self.hosts.setdefault(name, Host())
+            models = by_host.get(name, [])
+            ids = [model.id for model in models]
+            needs = {
+                model.id: model_needs(
+                    model, self._known[model.id][1], facts.get(model.id), policy, ids
+                )
+                for model in models
+            }
+            host.configure(host_limits(name, policy), needs, now)
+        for backend, reported in list(self._reported.items()):
+            self.report(backend, reported)
+
+    def _act(self, host: Host) -> None:
+        for action in host.take():
+            if action.ticket is not None:
+                self._answer(action)
+            else:
+                task = asyncio.create_task(
+                    self._move(host, action), name=f"{action.kind}:{action.model}"
+                )
+                self._moves.add(task)
+                task.add_done_callback(self._moves.discard)
+
+    def _answer(self, action: Action) -> None:
+        waiter = self._waiters.get(id(action.ticket))
+        if waiter is None or waiter.done():
+            return
+        if action.kind == "start":
+            waiter.set_result(None)
+            return
+        assert action.ticket is not None
+        failed = self._errors.get(action.ticket.model)
+        if failed is not None and failed.message == action.reason:
+            waiter.set_exception(failed)
+        else:
+            text = f"{action.ticket.model} cannot be had now: {action.reason}."
+            waiter.set_exception(UpstreamBusy(text, retry_after=max(1.0, action.retry_after)))
+
+    async def _move(self, host: Host, action: Action) -> None:
+        """Load or unload, and tell the host how it went."""
+        name, kind = action.model, action.kind
+        model, spec = self._known[name]
+        entry = self._pool.lease(spec)
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(spec.timeouts.load or None):
+                if kind == "load":
+                    embeds = model.capabilities is not None and "chat" not in model.capabilities
+                    call = Call("embeddings" if embeds else "chat", model.name, {})
+                    call = call._replace(num_ctx=model.num_ctx, keep_alive=model.keep_alive)
+                    await self._load(entry.backend, call, name)
+                elif not await entry.backend.unload(model.name):
+                    raise UpstreamError(f"{name} cannot be unloaded")
+        except _Abandoned:
+            host.set_unloaded(name, time.monotonic())
+            self._on_event("model.abandoned", {"model": name})
+        except (UpstreamError, TimeoutError) as error:
+            self._failed(host, action, error)
+        else:
+            now = time.monotonic()
+            (host.set_loaded if kind == "load" else host.set_unloaded)(name, now)
+            said = {"model": name, "seconds": round(now - started, 3), "for": action.reason}
+            self._on_event("model.loaded" if kind == "load" else "model.unloaded", said)
+        finally:
+            self._pool.release(entry)
+        self._act(host)
+        self.changed()
+
+    async def _load(self, backend: Backend, call: Call, name: str) -> None:
+        """Load. Raises _Abandoned where nobody waits for it any more, once it is taken back."""
+        task = self._loads[name] = asyncio.create_task(backend.load(call), name=f"loading:{name}")
+        try:
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                await task
+                return
+        finally:
+            del self._loads[name]
+            task.cancel()
+        await backend.unload(call.model)
+        raise _Abandoned
+
+    def _failed(self, host: Host, action: Action, error: UpstreamError | TimeoutError) -> None:
+        rest = 0.0  # who fails again and again is cooled by the dispatcher
+        if not isinstance(error, UpstreamError):
+            spec = self._known[action.model][1]
+            error = UpstreamTimeout(
+                f"{action.model} was not {action.kind}ed within {spec.timeouts.load:g} s."
+            )
+            rest = _WEDGED_REST_SECONDS
+        self._errors[action.reason or action.model] = error
+        self._on_event("load.failed", {"model": action.model, "reason": error.message})
+        host.set_failed(action.model, time.monotonic(), error.message, rest)

@@ -1,0 +1,138 @@
+"""Memory and queue over a fake Ollama that has memory, load times and an eviction of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.fake_ollama import FakeModel, FakeOllama
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.conftest import Opener
+    from tests.support.daemon import Running
+
+GB = 10**9
+MODELS = [
+    FakeModel(name="a:1b", size=6 * GB, load_seconds=0.15),
+    FakeModel(name="b:1b", size=6 * GB, load_seconds=0.15),
+    FakeModel(name="c:1b", size=2 * GB, load_seconds=0.05),
+    FakeModel(name="giant:1b", size=60 * GB),
+]
+
+
+@pytest.fixture
+async def ollama() -> AsyncIterator[FakeOllama]:
+    async with FakeOllama(MODELS, tokens=3) as fake:
+        yield fake
+
+
+async def start(opener: Opener, ollama: FakeOllama, **more: Any) -> Running:
+    residency = {
+        "hosts": [{"name": "local", "vram_gb": 11}],
+        "minimum_seconds": 0,
+        **more.pop("residency", {}),
+    }
+    entry = {"name": "o", "type": "ollama", "url": ollama.url, **more.pop("backend", {})}
+    return await opener({"backends": [entry], "residency": residency, **more})
+
+
+async def test_room_is_made_before_the_load_and_ollama_never_has_to(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon = await start(open_daemon, ollama)
+    for model in ("a:1b", "c:1b", "b:1b", "a:1b"):
+        assert (await daemon.chat("Hello", model=model)).status == 200
+    assert ollama.loads == ["a:1b", "c:1b", "b:1b", "a:1b"]
+    assert ollama.scheduler.evicted == []
+    assert set(ollama.scheduler.loaded) == {"a:1b", "c:1b"}
+    assert ollama.scheduler.reloads == 0
+
+
+async def test_many_at_once_for_two_models_that_do_not_fit_together(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.delay = 0.01
+    daemon = await start(open_daemon, ollama)
+    asked = ["a:1b", "b:1b"] * 6
+    answers = await asyncio.gather(*(daemon.chat("Hello", model=name) for name in asked))
+    assert [answer.status for answer in answers] == [200] * 12
+    # In turn there would have been twelve loads.
+    assert sorted(ollama.loads) == ["a:1b", "b:1b"]
+
+
+async def test_what_cannot_fit_is_refused_with_the_numbers(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon = await start(open_daemon, ollama)
+    answer = await daemon.chat("Hello", model="giant:1b")
+    assert answer.status == 503
+    assert "72.0 GB of 11.0 GB" in answer.data["error"]["message"]
+    assert "retry-after" in answer.headers
+    explained = await daemon.post(
+        "/admin/explain", {"messages": [{"role": "user", "content": "a"}]}
+    )
+    gates = {item["model"]: item["gate"] for item in explained.data["rejected"]}
+    assert gates["o/giant:1b"] == "memory"
+
+
+async def test_a_pinned_model_is_loaded_by_itself_and_stays(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon = await start(open_daemon, ollama, pins=["o/c:1b"])
+    for model in ("a:1b", "b:1b", "a:1b"):
+        assert (await daemon.chat("Hello", model=model)).status == 200
+    async with asyncio.timeout(5):
+        while "c:1b" not in ollama.scheduler.loaded:
+            await asyncio.sleep(0.02)
+    assert ollama.loads.count("c:1b") == 1
+    assert ollama.scheduler.loaded["c:1b"].keep_alive > 1e6
+
+
+async def test_models_that_must_not_be_loaded_together(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon = await start(open_daemon, ollama, residency={"apart": [["o/a*", "o/c*"]]})
+    for model in ("c:1b", "a:1b"):
+        assert (await daemon.chat("Hello", model=model)).status == 200
+    assert set(ollama.scheduler.loaded) == {"a:1b"}
+
+
+async def test_a_background_task_does_not_put_out_what_a_chat_uses(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon = await start(open_daemon, ollama, tasks={"model": "o/b:1b"})
+    assert (await daemon.chat("Hello", model="a:1b")).status == 200
+    title = "### Task:\nGenerate a concise title summarizing the chat history."
+    assert (await daemon.chat(title)).status == 200
+    assert "b:1b" not in ollama.loads
+    assert "a:1b" in ollama.scheduler.loaded
+
+
+async def test_a_load_that_hangs_is_given_up_and_others_are_served(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.set_fault("a:1b", "hang")
+    daemon = await start(open_daemon, ollama, backend={"timeouts": {"load": 0.3}})
+    stuck = asyncio.create_task(daemon.chat("Hello", model="a:1b"))
+    assert (await stuck).status == 504
+    assert (await daemon.chat("Hello", model="c:1b")).status == 200
+    again = await daemon.chat("Hello", model="a:1b")
+    assert again.status == 504
+    assert sum(seen.model == "a:1b" for seen in ollama.requests if seen.method == "POST") <= 3
+
+
+async def test_a_full_queue_answers_503_with_retry_after(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.delay = 0.05
+    daemon = await start(open_daemon, ollama, queue={"max": 2})
+    asked = [asyncio.create_task(daemon.chat("Hello", model="c:1b")) for _ in range(6)]
+    answers = await asyncio.gather(*asked)
+    refused = [answer for answer in answers if answer.status == 503]
+    assert refused
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert {answer.status for answer in answers} == {200, 503}
