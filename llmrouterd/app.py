@@ -91,10 +91,7 @@ async def open_daemon(
     known = Knowledge(library=Library(tables=await asyncio.to_thread(read_name_tables)))
     discovery = Discovery(current, pool, residency, known, log)
     hooks.changed = discovery.wake
-    places = Places(pool, log)
-    stack.push_async_callback(places.close)
-    places.changed = discovery.wake
-    discovery.on_report = places.report
+    places = _open_places(pool, metrics, log, discovery, stack)
     dispatcher = Dispatcher(pool, residency, places, log)
     benchmarks = BenchmarkWorker(current, discovery, kept, log)
     benchmarks.count_matches = discovery.matched
@@ -115,6 +112,7 @@ async def open_daemon(
         journal=Journal(kept, metrics, log, profiler.observe),
         lessons=lessons,
         metrics=metrics,
+        places=places,
         profiler=profiler,
         benchmarks=benchmarks,
         reloader=reloader,
@@ -133,9 +131,20 @@ async def open_daemon(
     return Daemon(app=build_app(state), state=state)
 
 
+def _open_places(
+    pool: BackendPool, metrics: Metrics, log: Log, discovery: Discovery, stack: AsyncExitStack
+) -> Places:
+    places = Places(pool, metrics, log)
+    stack.push_async_callback(places.close)
+    places.changed = discovery.wake
+    discovery.on_report = places.report
+    return places
+
+
 def _start_workers(state: State) -> list[asyncio.Task[None]]:
     workers: dict[str, Callable[[], Awaitable[None]]] = {
         "watcher": state.reloader.watch,
+        "residency": partial(state.places.work, state.current),
         "profiler": state.profiler.work,
         "benchmarks": state.benchmarks.work,
         "sweeper": partial(_sweep, state),

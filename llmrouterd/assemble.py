@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
     """What was measured, published and said. profiles: by model id, with the digest of the
-    weights they were taken of. feedback: (number, sum of values) by model id, then category."""
+    weights they were taken of. feedback: (number, sum of values) by model id, then category.
+    pins: what the owner has pinned or let go since the start, whatever the policy says."""
 
     library: Library = field(default_factory=Library)
     profiles: Mapping[str, tuple[str | None, Profile]] = field(default_factory=dict)
     feedback: Mapping[str, Mapping[str, tuple[int, float]]] = field(default_factory=dict)
+    pins: Mapping[str, bool] = field(default_factory=dict)
 
 
 def assemble(
@@ -54,6 +56,7 @@ def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Know
     context = said.get("context", facts.context)
     num_ctx = keep_alive = None
     pinned = bool(said.get("pinned")) or policy.pins.match(id_)
+    pinned = knowledge.pins.get(id_, pinned)
     if spec.type == "ollama":
         wanted = said.get("num_ctx") or policy.residency.num_ctx
         num_ctx = min(wanted, facts.context or wanted) if wanted else None

@@ -50,6 +50,16 @@ class Metrics:
         self.in_flight = gauge("in_flight_requests", "Generations running or waiting.")
         self.backend_up = gauge("backend_up", "1 where the backend answers.", ("backend",))
         self.backend_models = gauge("backend_models", "Models it serves.", ("backend",))
+        self.load_seconds = histogram("model_load_seconds", "Loads into memory.", ("model",))
+        self.evictions = counter(
+            "evictions_total", "Models put out of memory.", ("model", "reason")
+        )
+        self.queue_wait = histogram(
+            "queue_wait_seconds", "From a request to its place, loads included.", ("priority",)
+        )
+        self.queue_length = gauge("queue_length", "Requests waiting.", ("host", "priority"))
+        self.refusals = counter("queue_refusals_total", "Requests not let in.", ("priority",))
+        self.memory = gauge("memory_bytes", "What a loaded model takes.", ("host", "model"))
         self.reloads = counter("policy_reloads_total", "Edits of the policy.", ("result",))
         self.policy = gauge("policy_info", "1 for the active digest.", ("digest",))
         self.policy_valid = gauge("policy_valid", "0 while an edit is refused.")

@@ -43,3 +43,5 @@ class Queue:
     max: int
     max_wait_seconds: float
     refuse_seconds: float
+    sign_seconds: float
+    status_events: str

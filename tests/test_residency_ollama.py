@@ -115,8 +115,8 @@ async def test_a_background_task_does_not_put_out_what_a_chat_uses(
 async def test_a_load_that_hangs_is_given_up_and_others_are_served(
     open_daemon: Opener, ollama: FakeOllama
 ) -> None:
-    ollama.set_fault("a:1b", "hang")
     daemon = await start(open_daemon, ollama, backend={"timeouts": {"load": 0.3}})
+    ollama.set_fault("a:1b", "hang")
     stuck = asyncio.create_task(daemon.chat("Hello", model="a:1b"))
     assert (await stuck).status == 504
     assert (await daemon.chat("Hello", model="c:1b")).status == 200
@@ -136,3 +136,79 @@ async def test_a_full_queue_answers_503_with_retry_after(
     assert refused
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
     assert {answer.status for answer in answers} == {200, 503}
+
+
+async def test_what_the_owner_sees_and_does(open_daemon: Opener, ollama: FakeOllama) -> None:
+    daemon = await start(open_daemon, ollama)
+    assert (await daemon.post("/admin/models/o/a:1b/load", {})).data["loaded"] is True
+    assert ollama.loads == ["a:1b"]
+    (host,) = (await daemon.get("/admin/vram")).data["hosts"]
+    assert (host["name"], host["total_bytes"]) == ("local", 11 * GB)
+    async with asyncio.timeout(5):
+        while host["used_bytes"] != ollama.scheduler.loaded["a:1b"].size:
+            await asyncio.sleep(0.02)
+            (host,) = (await daemon.get("/admin/vram")).data["hosts"]
+    assert [held["model"] for held in host["models"]] == ["o/a:1b"]
+    assert (await daemon.post("/admin/models/o/c:1b/pin", {})).data["pinned"] is True
+    async with asyncio.timeout(5):
+        while "c:1b" not in ollama.scheduler.loaded:
+            await asyncio.sleep(0.02)
+    assert (await daemon.chat("Hello", model="b:1b")).status == 200
+    assert set(ollama.scheduler.loaded) == {"b:1b", "c:1b"}
+    assert (await daemon.post("/admin/models/o/c:1b/unpin", {})).data["pinned"] is False
+    assert (await daemon.post("/admin/models/o/c:1b/unload", {})).data["loaded"] is False
+    assert set(ollama.scheduler.loaded) == {"b:1b"}
+    assert (await daemon.post("/admin/models/nobody/load", {})).status == 404
+    metrics = (await daemon.get("/metrics")).body.decode()
+    assert 'llmrouterd_evictions_total{model="o/a:1b",reason="room"} 1.0' in metrics
+    assert 'llmrouterd_evictions_total{model="o/c:1b",reason="owner"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_signs_of_life_while_a_model_is_loaded(
+    shown: bool, open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.scheduler.models["a:1b"] = FakeModel(name="a:1b", size=6 * GB, load_seconds=0.5)
+    daemon = await start(open_daemon, ollama, queue={"sign_seconds": 0.1})
+    body = {"model": "a:1b", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+    headers = {"X-OpenWebUI-Chat-Id": "c1"} if shown else {}
+    answer = await daemon.post("/v1/chat/completions", body, headers=headers)
+    text = answer.body.decode()
+    assert (answer.status, answer.headers["content-type"]) == (
+        200,
+        "text/event-stream; charset=utf-8",
+    )
+    assert text.startswith(": loading a:1b, about ")
+    assert ('"type":"status"' in text) == shown
+    assert ('"done":true' in text) == shown
+    assert text.rstrip().endswith("data: [DONE]")
+
+
+async def test_a_load_that_fails_after_a_sign_is_told_in_the_stream(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon = await start(
+        open_daemon,
+        ollama,
+        queue={"sign_seconds": 0.1},
+        backend={"timeouts": {"load": 0.4}},
+    )
+    ollama.set_fault("a:1b", "hang")
+    events = await daemon.stream("Hello", model="a:1b")
+    assert events[-1].json()["error"]["code"] == "upstream_timeout"
+    assert (await daemon.chat("Hello", model="c:1b")).status == 200
+
+
+async def test_a_client_that_leaves_while_its_model_loads_ends_the_load(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.scheduler.models["a:1b"] = FakeModel(name="a:1b", size=6 * GB, load_seconds=60)
+    daemon = await start(open_daemon, ollama, queue={"sign_seconds": 0.1})
+    asking = asyncio.create_task(daemon.stream("Hello", model="a:1b"))
+    async with asyncio.timeout(5):
+        while not any(seen.path == "/api/generate" for seen in ollama.requests):
+            await asyncio.sleep(0.01)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert (await daemon.chat("Hello", model="c:1b")).status == 200
+    assert ollama.loads == ["c:1b"]

@@ -51,6 +51,8 @@ def guarded(endpoint: str, access: str, handler: Handler) -> Handler:
             response = error_response(error, request[REQUEST_ID])
         except web.HTTPException as error:
             response = error_response(_translated(error), request[REQUEST_ID])
+        except ConnectionResetError:
+            raise  # the client has gone, and aiohttp knows what to do
         except Exception:  # boundary: a fault of ours is a 500, never a dropped connection
             state.on_event(
                 "request.crashed",

@@ -14,6 +14,7 @@ from llmrouterd.api.access import Client, identify_client
 from llmrouterd.api.body import read_body
 from llmrouterd.api.relay import Progress, StreamRelay, collect, relay_stream
 from llmrouterd.api.state import ORIGIN, REQUEST_ID, STATE, State, json_response
+from llmrouterd.api.waiting import Signs
 from llmrouterd.chat import ChatRequest, parse_request
 from llmrouterd.classifier import classify
 from llmrouterd.classifier.words import human_turns
@@ -30,6 +31,8 @@ from llmrouterd.signals import RequestContext
 from llmrouterd.signature import render
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from llmrouterd.answer import Answer
     from llmrouterd.catalog import Model
     from llmrouterd.explanation import Attempt
@@ -154,15 +157,25 @@ async def _send(
     attempts: list[Attempt] = []
     outcome.attempts = attempts
     last: UpstreamError | None = None
+    signs = Signs(request, snapshot.policy.queue, headers) if chat.stream else None
     while True:
-        answer = await dispatcher.open(chat, decision, snapshot, attempts, last)
+        opening = dispatcher.open(chat, decision, snapshot, attempts, last)
+        try:
+            answer = await _opened(opening, signs, state, decision)
+        except RouterError as error:
+            begun = await signs.fail(error.envelope()) if signs else None
+            if begun is None:
+                raise
+            outcome.status = error.code or error.type
+            return begun
         _tell(answer, outcome, headers)
         signature = _signature(snapshot, chat, decision, answer, outcome.id)
         progress = Progress()
         try:
             if chat.stream:
                 relay = StreamRelay(chat.include_usage, signature, progress)
-                response = await relay_stream(request, answer, relay, headers)
+                begun = signs.response if signs else None
+                response = await relay_stream(request, answer, relay, headers, begun)
                 if not progress.complete:
                     outcome.status = "upstream_interrupted"
                 return response
@@ -179,6 +192,15 @@ async def _send(
             _read_usage(progress, outcome)
             outcome.alone = 0 < answer.arrival == dispatcher.arrivals
             outcome.generated = time.monotonic() - answer.first_at
+
+
+async def _opened(
+    opening: Coroutine[Any, Any, Answer], signs: Signs | None, state: State, decision: Decision
+) -> Answer:
+    if signs is None:
+        return await opening
+    task = asyncio.create_task(opening, name="opening")
+    return await signs.until(task, state.places, decision.ranked[0].model)
 
 
 def _tell(answer: Answer, outcome: Outcome, headers: dict[str, str]) -> None:

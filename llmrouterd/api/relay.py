@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from llmrouterd.answer import Answer
     from llmrouterd.backends.base import Frame
 
-_STREAM_HEADERS = {
+STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
     "X-Accel-Buffering": "no",
@@ -108,12 +108,18 @@ async def _until_complete(answer: Answer, progress: Progress) -> AsyncIterator[l
 
 
 async def relay_stream(
-    request: web.Request, answer: Answer, relay: StreamRelay, headers: Mapping[str, str]
+    request: web.Request,
+    answer: Answer,
+    relay: StreamRelay,
+    headers: Mapping[str, str],
+    begun: web.StreamResponse | None = None,
 ) -> web.StreamResponse:
     """Send the answer as it comes. A failure after the first byte becomes one error event and
-    the end; the relay's progress says that the answer is not complete."""
-    response = web.StreamResponse(headers={**_STREAM_HEADERS, **headers})
-    await response.prepare(request)
+    the end; the relay's progress says that the answer is not complete. begun: what the client has
+    been sent signs of life on."""
+    response = begun or web.StreamResponse(headers={**STREAM_HEADERS, **headers})
+    if begun is None:
+        await response.prepare(request)
     patience = answer.spec.timeouts.idle
     try:
         async for frames in _until_complete(answer, relay.progress):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrouterd.api import admin, evidence, health, lessons, openai, profiling
+from llmrouterd.api import admin, evidence, health, lessons, memory, openai, profiling
 from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "/v1/feedback", CLIENT, evidence.feedback),
     ("GET", "/admin/models", ADMIN, admin.models),
     ("GET", "/admin/models/{id:.+}", ADMIN, evidence.model),
+    ("POST", "/admin/models/{id:.+}/load", ADMIN, memory.load),
+    ("POST", "/admin/models/{id:.+}/unload", ADMIN, memory.unload),
+    ("POST", "/admin/models/{id:.+}/pin", ADMIN, memory.pin),
+    ("POST", "/admin/models/{id:.+}/unpin", ADMIN, memory.unpin),
+    ("GET", "/admin/vram", ADMIN, memory.vram),
     ("GET", "/admin/catalog", ADMIN, admin.catalog),
     ("GET", "/admin/backends", ADMIN, admin.backends),
     ("GET", "/admin/profiles", ADMIN, profiling.profiles),

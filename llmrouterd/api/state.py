@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmrouterd.lessons import Lessons
     from llmrouterd.metrics import Metrics
     from llmrouterd.profiling.worker import Profiler
+    from llmrouterd.residency.places import Places
     from llmrouterd.snapshot import Current
     from llmrouterd.store import Store
     from llmrouterd.token_count import TokenCounter
@@ -40,6 +41,7 @@ class State:
     journal: Journal
     lessons: Lessons
     metrics: Metrics
+    places: Places
     profiler: Profiler
     benchmarks: BenchmarkWorker
     reloader: Reloader

@@ -211,6 +211,11 @@ class Host:
             held=tuple(self._held(name, live, now) for name, live in self.loaded.items()),
         )
 
+    @property
+    def used(self) -> int:
+        """Bytes that our models take, those of others included."""
+        return self.foreign + sum(self.size_of(name) for name in self.loaded)
+
     def _held(self, name: str, live: _Live, now: float) -> Held:
         needs = self.models[name]
         again = self.reuse.chance(name, needs.load_seconds, now)

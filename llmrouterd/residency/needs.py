@@ -8,20 +8,22 @@ from llmrouterd.residency.ticket import Limits, ModelNeeds
 from llmrouterd.scorer import load_seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from llmrouterd.catalog import Model, ModelFacts
+    from llmrouterd.hardware import MemoryPool
     from llmrouterd.policy import BackendSpec, Policy
 
+LOCAL = "local"
 # What a model takes besides its weights, where nothing better is known: cache and buffers.
 _BESIDE_WEIGHTS = 1.2
 
 
-def host_limits(name: str, policy: Policy) -> Limits:
-    """The limits of a host by this policy."""
+def host_limits(name: str, policy: Policy, pools: Sequence[MemoryPool] = ()) -> Limits:
+    """The limits of a host by this policy. pools: of this machine, for what is not declared."""
     declared, queue = policy.residency.host(name), policy.queue
     return Limits(
-        budget=declared.budget,
+        budget=declared.budget or _total(name, pools),
         most=declared.most,
         queue=queue.max,
         max_wait=queue.max_wait_seconds,
@@ -29,6 +31,26 @@ def host_limits(name: str, policy: Policy) -> Limits:
         minimum=policy.residency.minimum_seconds,
         spared=policy.residency.spare_minutes * 60.0,
     )
+
+
+def _total(name: str, pools: Sequence[MemoryPool]) -> int | None:
+    """What the cards of this machine have; a unified pool counts only where there is no card."""
+    if name != LOCAL:
+        return None
+    return sum(pool.total_bytes for pool in _cards(pools)) or None
+
+
+def foreign_bytes(name: str, pools: Sequence[MemoryPool], own: int) -> int:
+    """What others use on this machine's cards: all that is used but `own`, where all cards tell.
+    Of a unified pool nothing is said: what programs have in RAM gives way."""
+    used = [pool.used_bytes for pool in _cards(pools) if not pool.unified]
+    if name != LOCAL or not used or None in used:
+        return 0
+    return max(0, sum(one or 0 for one in used) - own)
+
+
+def _cards(pools: Sequence[MemoryPool]) -> list[MemoryPool]:
+    return [pool for pool in pools if not pool.unified] or list(pools)
 
 
 def model_needs(

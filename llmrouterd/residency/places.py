@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Call
 from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
+from llmrouterd.hardware import probes, read_pools
 from llmrouterd.residency.host import Host
-from llmrouterd.residency.needs import host_limits, model_needs
+from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs
+from llmrouterd.residency.ticket import PRIORITIES, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,13 +21,20 @@ if TYPE_CHECKING:
     from llmrouterd.backends.base import Backend
     from llmrouterd.backends.pool import BackendPool
     from llmrouterd.catalog import Catalog, Model, ModelFacts
+    from llmrouterd.hardware import MemoryPool
+    from llmrouterd.metrics import Metrics
     from llmrouterd.policy import BackendSpec, Policy
-    from llmrouterd.residency.ticket import Action, Ticket
+    from llmrouterd.residency.ticket import Action
     from llmrouterd.scorer import Standing
-    from llmrouterd.snapshot import Snapshot
+    from llmrouterd.snapshot import Current, Snapshot
 
 # How often those who wait look whether time alone has changed something.
 _LOOK_SECONDS = 0.25
+_TICK_SECONDS = 1.0
+# Asking the cards' drivers takes some hundredths of a second of a thread.
+_PROBE_SECONDS = 10.0
+# Memory in use is remembered for plots: so many points, so many seconds apart.
+_HISTORY, _HISTORY_SECONDS = 720, 10.0
 # What cannot be loaded in time is left alone for so long.
 _WEDGED_REST_SECONDS = 60.0
 
@@ -36,7 +46,14 @@ class _Abandoned(Exception):
 class Places:
     """One for the daemon's life. `on_event` is the log."""
 
-    def __init__(self, pool: BackendPool, on_event: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        pool: BackendPool,
+        metrics: Metrics,
+        on_event: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._metrics = metrics
+        self._probes = probes()
         self._pool = pool
         self._on_event = on_event
         self.hosts: dict[str, Host] = {}
@@ -47,12 +64,15 @@ class Places:
         self._moves: set[asyncio.Task[None]] = set()
         self._reported: dict[str, tuple[ModelFacts, ...]] = {}
         self._made_of: tuple[Policy, Catalog] | None = None
+        self.pools: tuple[MemoryPool, ...] = ()
+        self._probed_at = float("-inf")
+        self.history: deque[tuple[float, dict[str, int]]] = deque(maxlen=_HISTORY)
         self.changed: Callable[[], None] = lambda: None
 
     async def enter(self, snapshot: Snapshot, ticket: Ticket) -> None:
         """Wait until the ticket's model is loaded and has a free slot. Every enter that returns
         needs a `leave`. Raises UpstreamError: the load has failed, or it is not let in."""
-        self._follow(snapshot)
+        self.follow(snapshot)
         host = self._host_of(ticket.model)
         waiter = asyncio.get_running_loop().create_future()
         self._waiters[id(ticket)] = waiter
@@ -73,6 +93,46 @@ class Places:
             if waiter.done() and not waiter.cancelled():
                 waiter.exception()  # whoever was cancelled does not ask for it
 
+    def waits_for(self, model: str) -> str:
+        """What a request for this model waits for, in words; "" where its backend has it."""
+        host, now = self._host_of(model), time.monotonic()
+        standing = host.standing(model, now) if model in host.served else None
+        if standing is None or not any(ticket.model == model for ticket in host.waiting):
+            return ""
+        doing = "loading" if standing.state == "loading" else "waiting for"
+        seconds = standing.wait
+        if standing.state == "absent":
+            seconds += host.models[model].load_seconds
+        return f"{doing} {self._known[model][0].name}, about {max(1.0, seconds):.0f} s"
+
+    async def work(self, current: Current) -> None:
+        """Look for ever what time alone has changed, and load what is pinned."""
+        while True:
+            if time.monotonic() - self._probed_at >= _PROBE_SECONDS:
+                self._probed_at = time.monotonic()
+                self.pools = await asyncio.to_thread(read_pools, self._probes)
+                self._made_of = None  # what is free has changed
+            self.follow(current.snapshot)
+            for host in self.hosts.values():
+                host.advance(time.monotonic())
+                self._act(host)
+            self._remember()
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def unload(self, model: str) -> bool:
+        """Take an idle model out of memory; False if it is in use, or something is being moved."""
+        host = self._host_of(model)
+        if not host.unload(model, time.monotonic()):
+            return False
+        self._act(host)
+        await asyncio.gather(*self._moves, return_exceptions=True)
+        return True
+
+    @property
+    def loaded(self) -> set[str]:
+        """The models in memory, of all hosts."""
+        return {name for host in self.hosts.values() for name in host.loaded}
+
     def leave(self, ticket: Ticket) -> None:
         """The request has ended, or its client has gone."""
         host = self._host_of(ticket.model)
@@ -86,7 +146,7 @@ class Places:
 
     def standing(self, snapshot: Snapshot) -> dict[str, Standing]:
         """How every model stands whose host has something to say."""
-        self._follow(snapshot)
+        self.follow(snapshot)
         now = time.monotonic()
         return {
             name: host.standing(name, now)
@@ -119,7 +179,7 @@ class Places:
         found = self._known.get(model)
         return self.hosts[found[1].host] if found else next(iter(self.hosts.values()), Host())
 
-    def _follow(self, snapshot: Snapshot) -> None:
+    def follow(self, snapshot: Snapshot) -> None:
         """Take another policy or catalog over."""
         before = self._made_of
         if before and before[0] is snapshot.policy and before[1] is snapshot.catalog:
@@ -145,7 +205,8 @@ class Places:
                 )
                 for model in models
             }
-            host.configure(host_limits(name, policy), needs, now)
+            host.foreign = foreign_bytes(name, self.pools, host.used - host.foreign)
+            host.configure(host_limits(name, policy, self.pools), needs, now)
         for backend, reported in list(self._reported.items()):
             self.report(backend, reported)
 
@@ -164,10 +225,13 @@ class Places:
         waiter = self._waiters.get(id(action.ticket))
         if waiter is None or waiter.done():
             return
+        assert action.ticket is not None
+        metrics, priority = self._metrics, PRIORITIES[action.ticket.priority]
         if action.kind == "start":
+            metrics.observe(metrics.queue_wait, time.monotonic() - action.ticket.since, priority)
             waiter.set_result(None)
             return
-        assert action.ticket is not None
+        metrics.inc(metrics.refusals, priority)
         failed = self._errors.get(action.ticket.model)
         if failed is not None and failed.message == action.reason:
             waiter.set_exception(failed)
@@ -199,6 +263,11 @@ class Places:
             now = time.monotonic()
             (host.set_loaded if kind == "load" else host.set_unloaded)(name, now)
             said = {"model": name, "seconds": round(now - started, 3), "for": action.reason}
+            if kind == "load":
+                self._metrics.observe(self._metrics.load_seconds, now - started, name)
+            else:
+                reason = "room" if action.reason else "owner"
+                self._metrics.inc(self._metrics.evictions, name, reason)
             self._on_event("model.loaded" if kind == "load" else "model.unloaded", said)
         finally:
             self._pool.release(entry)
@@ -218,6 +287,11 @@ class Places:
             task.cancel()
         await backend.unload(call.model)
         raise _Abandoned
+
+    def _remember(self) -> None:
+        now = time.time()
+        if not self.history or now - self.history[-1][0] >= _HISTORY_SECONDS:
+            self.history.append((now, {name: host.used for name, host in self.hosts.items()}))
 
     def _failed(self, host: Host, action: Action, error: UpstreamError | TimeoutError) -> None:
         rest = 0.0  # who fails again and again is cooled by the dispatcher

@@ -1,0 +1,115 @@
+"""/admin/vram and what the owner may do to a model: load, unload, pin, unpin."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from llmrouterd.api.state import STATE, State, json_response
+from llmrouterd.errors import ModelNotFound, NoModelAvailable
+from llmrouterd.residency.ticket import API, PRIORITIES, Ticket
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from llmrouterd.catalog import Model
+    from llmrouterd.residency.host import Host
+
+
+async def vram(request: web.Request) -> web.Response:
+    """GET /admin/vram: each host's memory, what is in it, who waits, and its past."""
+    state = request.app[STATE]
+    places, now = state.places, time.monotonic()
+    places.follow(state.current.snapshot)
+    return json_response(
+        {
+            "hosts": [_host(name, host, now) for name, host in places.hosts.items()],
+            "cards": [asdict(pool) for pool in places.pools],
+            "history": [{"at": at, "used": used} for at, used in places.history],
+        }
+    )
+
+
+def _host(name: str, host: Host, now: float) -> dict[str, Any]:
+    moving = host.moving
+    return {
+        "name": name,
+        "total_bytes": host.limits.budget,
+        "used_bytes": host.used,
+        "foreign_bytes": host.foreign,
+        "max_models": host.limits.most,
+        "models": [
+            {
+                "model": held.model,
+                "bytes": held.size,
+                "in_flight": held.busy,
+                "waiting": held.waiting,
+                "loaded_seconds": round(held.age, 1),
+                "pinned": host.models[held.model].pinned,
+                "movable": host.models[held.model].movable,
+                "eviction_cost_seconds": round(held.cost, 2),
+            }
+            for held in host.room(now).held
+        ],
+        "moving": None
+        if moving is None
+        else {
+            "kind": moving.kind,
+            "models": sorted(moving.models),
+            "for": moving.target,
+            "seconds": round(now - moving.since, 1),
+        },
+        "queue": [
+            {
+                "model": ticket.model,
+                "priority": PRIORITIES[ticket.priority],
+                "client": ticket.client,
+                "waited_seconds": round(now - ticket.since, 2),
+            }
+            for ticket in host.waiting
+        ],
+    }
+
+
+async def load(request: web.Request) -> web.Response:
+    """POST /admin/models/{id}/load: returns once it is loaded."""
+    state, model = _asked(request)
+    ticket = Ticket(model=model.id, priority=API, client="admin")
+    await state.places.enter(state.current.snapshot, ticket)
+    state.places.leave(ticket)
+    return json_response({"model": model.id, "loaded": True})
+
+
+async def unload(request: web.Request) -> web.Response:
+    """POST /admin/models/{id}/unload: 503 while it is in use."""
+    state, model = _asked(request)
+    if model.id in state.places.loaded and not await state.places.unload(model.id):
+        raise NoModelAvailable(f"{model.id} is in use, or another is being moved.", retry_after=5)
+    return json_response({"model": model.id, "loaded": model.id in state.places.loaded})
+
+
+async def pin(request: web.Request) -> web.Response:
+    """POST /admin/models/{id}/pin: keep it loaded until the daemon ends; see `pins`."""
+    return _pin(request, True)
+
+
+async def unpin(request: web.Request) -> web.Response:
+    """POST /admin/models/{id}/unpin: until the daemon ends, whatever the policy says."""
+    return _pin(request, False)
+
+
+def _pin(request: web.Request, pinned: bool) -> web.Response:
+    state, model = _asked(request)
+    pins = {**state.discovery.knowledge.pins, model.id: pinned}
+    state.discovery.learn(pins=pins)
+    state.places.follow(state.current.snapshot)
+    return json_response({"model": model.id, "pinned": pinned})
+
+
+def _asked(request: web.Request) -> tuple[State, Model]:
+    state, name = request.app[STATE], request.match_info["id"]
+    model = state.current.snapshot.catalog.find(name)
+    if model is None:
+        raise ModelNotFound(f"The model {name!r} does not exist here.", param="id")
+    return state, model
