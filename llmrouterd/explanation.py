@@ -49,6 +49,7 @@ def describe(decision: Decision) -> dict[str, Any]:
                 "quality": candidate.quality,
                 "seconds": candidate.seconds,
                 "terms": dict(candidate.terms),
+                "standing": candidate.standing._asdict() if candidate.standing else None,
             }
             for candidate in decision.ranked
         ],
@@ -120,7 +121,8 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
         terms = "  ".join(f"{name} {points:+.1f}" for name, points in candidate["terms"].items())
         lines.append(
             f"  {place}. {candidate['model']}: {candidate['total']:.1f} = {terms}  "
-            f"[good answer {candidate['quality']:.0%}, {candidate['seconds']:.1f} s]"
+            f"[good answer {candidate['quality']:.0%}, {candidate['seconds']:.1f} s"
+            f"{_standing(candidate.get('standing'))}]"
         )
         if candidate.get("evidence"):
             lines.append(f"     {_evidence(candidate['evidence'])}")
@@ -129,6 +131,18 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
         lines.append(f"  and {more} more")
     lines += [f"  not {r['model']}: {r['reason']} ({r['gate']})" for r in described["rejected"]]
     return "\n".join(lines)
+
+
+def _standing(standing: dict[str, Any] | None) -> str:
+    """What happens in memory for a candidate; nothing for one that is loaded and free."""
+    if standing is None or (standing["state"] == "ready" and not standing["wait"]):
+        return ""
+    parts = [] if standing["state"] == "ready" else [standing["state"]]
+    if standing["wait"]:
+        parts.append(f"{standing['wait']:.1f} s of waiting")
+    if standing["evicts"]:
+        parts.append("puts out " + ", ".join(standing["evicts"]))
+    return ", " + ", ".join(parts)
 
 
 def _evidence(found: dict[str, Any]) -> str:

@@ -58,13 +58,15 @@ class Load:
 
 class Candidate(NamedTuple):
     """A ranked model. quality: chance of a good answer (0 to 1); seconds: expected until the end
-    of the answer; terms: (name, points), without those that are zero."""
+    of the answer; terms: (name, points), without those that are zero; standing: how it stood in
+    its host's memory and queue, None where that is not known."""
 
     model: str
     total: float
     quality: float
     seconds: float
     terms: tuple[tuple[str, float], ...]
+    standing: Standing | None = None
 
 
 class Scorer:
@@ -119,7 +121,7 @@ class Scorer:
                 terms.append((f"prefer {globs.texts[0]}", points))
         kept = tuple([term for term in terms if term[1]])
         total = sum([points for _, points in kept])
-        return Candidate(model.id, total, quality, seconds, kept)
+        return Candidate(model.id, total, quality, seconds, kept, standing)
 
     def candidates(self, models: Sequence[Model]) -> list[Candidate]:
         """Score models that compete. One whose lead over the best generalist among them is not

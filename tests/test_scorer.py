@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llmrouterd.catalog import Evidence, Model, ParallelSpeed, Profile
 from llmrouterd.policy import Policy
-from llmrouterd.scorer import Candidate, Load, Scorer, sends_tools, tool_tokens_for
+from llmrouterd.scorer import Candidate, Load, Scorer, Standing, sends_tools, tool_tokens_for
 from tests.support.policies import model, policy, signals
 
 F = frozenset
@@ -294,3 +294,32 @@ def test_the_chosen_model_is_the_generalist_or_clearly_better(
     assert chosen.quality >= found[best.id].quality
     if chosen.quality > found[best.id].quality:
         assert "margin" not in dict(chosen.terms)
+
+
+@pytest.mark.parametrize(
+    ("standing", "more"),
+    [
+        (Standing("ready"), 0.0),
+        (Standing("ready", 3.0), 3.0),
+        (Standing("loading", 4.0), 4.0),
+        (Standing("absent", 2.0), 12.0),
+    ],
+)
+def test_the_seconds_of_a_queue_and_a_load_are_part_of_the_time(
+    standing: Standing, more: float
+) -> None:
+    item = model("a", profile=MEASURED)
+    resident = F() if standing.state == "absent" else F({item.id})
+    alone = score(item, Load(resident=F({item.id}))).seconds
+    found = score(item, Load(resident=resident, standing={item.id: standing}))
+    assert found.seconds == pytest.approx(alone + more)
+    assert found.standing == standing
+
+
+def test_what_others_lose_by_an_eviction_is_charged() -> None:
+    item = model("a", profile=MEASURED)
+    costs = Standing("absent", evicts=("b",), cost=5.0)
+    weights = policy().rules[-1].weights[policy().scoring.preset]
+    found = dict(score(item, Load(standing={item.id: costs})).terms)
+    assert found["eviction"] == pytest.approx(-5.0 * weights.time * weights.eviction)
+    assert "eviction" not in dict(score(item, Load(standing={item.id: Standing("absent")})).terms)

@@ -13,7 +13,7 @@ from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from llmrouterd.hardware import probes, read_pools
 from llmrouterd.residency.host import Host
 from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs
-from llmrouterd.residency.ticket import PRIORITIES, Ticket
+from llmrouterd.residency.ticket import PRIORITIES, ModelNeeds, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # How often those who wait look whether time alone has changed something.
 _LOOK_SECONDS = 0.25
 _TICK_SECONDS = 1.0
+_ASK_SECONDS = 5.0
 # Asking the cards' drivers takes some hundredths of a second of a thread.
 _PROBE_SECONDS = 10.0
 # Memory in use is remembered for plots: so many points, so many seconds apart.
@@ -65,7 +66,7 @@ class Places:
         self._reported: dict[str, tuple[ModelFacts, ...]] = {}
         self._made_of: tuple[Policy, Catalog] | None = None
         self.pools: tuple[MemoryPool, ...] = ()
-        self._probed_at = float("-inf")
+        self._probed_at = self._asked_at = float("-inf")
         self.history: deque[tuple[float, dict[str, int]]] = deque(maxlen=_HISTORY)
         self.changed: Callable[[], None] = lambda: None
 
@@ -138,9 +139,11 @@ class Places:
         host = self._host_of(ticket.model)
         host.leave(ticket, time.monotonic())
         self._act(host)
+        needs = host.models.get(ticket.model, ModelNeeds())
+        if needs.movable:
+            self._ask_soon()
         load = self._loads.get(ticket.model)
-        pinned = host.models[ticket.model].pinned if ticket.model in host.models else False
-        wanted = pinned or any(other.model == ticket.model for other in host.waiting)
+        wanted = needs.pinned or any(other.model == ticket.model for other in host.waiting)
         if load is not None and not wanted:
             load.cancel()
 
@@ -174,6 +177,13 @@ class Places:
         for task in self._moves:
             task.cancel()
         await asyncio.gather(*self._moves, return_exceptions=True)
+
+    def _ask_soon(self) -> None:
+        """Have the backends asked what they hold, unless they have just been."""
+        now = time.monotonic()
+        if now - self._asked_at >= _ASK_SECONDS:
+            self._asked_at = now
+            self.changed()
 
     def _host_of(self, model: str) -> Host:
         found = self._known.get(model)
