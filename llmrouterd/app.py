@@ -98,6 +98,7 @@ async def open_daemon(
     feedback = Feedback(discovery, kept, log)
     stack.callback(feedback.close)
     profiler = Profiler(current, discovery, pool, dispatcher, (kept, residency), log)
+    places.on_load = profiler.observe_load
     lessons = Lessons(current, kept, log)
     await _restore(kept, profiler, benchmarks, (feedback, lessons))
     reloader = Reloader(settings, current, discovery, metrics, log)

@@ -238,11 +238,14 @@ class Dispatcher:
         failure: UpstreamError | None = None
         warm = model.remote or model.id in self._residency.resident
         self._enter(model, spec)
-        asked_at, arrival = self.last_request, self.arrivals if self.in_flight == 1 else 0
+        arrival = self.arrivals if self.in_flight == 1 else 0
         try:
             place = await self._enter_queue(
                 entry, spec, request.snapshot, ticket_for(request.chat, decision.signals, model)
             )
+            # A load of ours is over by now, and is no part of how fast the model answers.
+            warm = warm or model.id in self._places.loaded
+            asked_at = time.monotonic()
             async with asyncio.timeout(spec.timeouts.first_token or None):
                 stream = await entry.backend.stream(call)
                 first = await _first_frames(stream, spec)

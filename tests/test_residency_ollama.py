@@ -212,3 +212,21 @@ async def test_a_client_that_leaves_while_its_model_loads_ends_the_load(
     await asyncio.gather(asking, return_exceptions=True)
     assert (await daemon.chat("Hello", model="c:1b")).status == 200
     assert ollama.loads == ["c:1b"]
+
+
+async def test_how_long_a_load_took_is_learnt_and_answers_are_not_blamed_for_it(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    live = {"enabled": True, "save_seconds": 1}
+    daemon = await start(open_daemon, ollama, profiling={"enabled": False, "live": live})
+    for model in ("a:1b", "b:1b", "a:1b"):
+        assert (await daemon.chat("Hello", model=model)).status == 200
+    catalog = daemon.state.current.snapshot
+    async with asyncio.timeout(10):
+        while catalog.catalog.by_id["o/a:1b"].profile.load_seconds is None:
+            await asyncio.sleep(0.05)
+            catalog = daemon.state.current.snapshot
+    profile = catalog.catalog.by_id["o/a:1b"].profile
+    assert profile.load_seconds is not None
+    assert profile.load_seconds >= 0.15
+    assert profile.ttft_base_seconds is None or profile.ttft_base_seconds < 0.15

@@ -53,9 +53,7 @@ class Live:
         waited = outcome.waited
         if waited is None or outcome.status != "ok" or outcome.attempts:
             return
-        tracked = self._tracked.get(model.id)
-        if tracked is None or tracked.digest != model.digest:
-            tracked = self._tracked[model.id] = _begin(model, settings, now)
+        tracked = self._of(model, settings, now)
         usage, timings = outcome.usage or {}, outcome.timings or {}
         keep = kept_share(
             settings.half_life_samples, settings.half_life_hours * 3600.0, now - tracked.at
@@ -76,6 +74,21 @@ class Live:
         tracked.at = now
         tracked.samples += 1
         self._changed.add(model.id)
+
+    def observe_load(
+        self, model: Model, seconds: float, settings: LiveProfiles, now: float
+    ) -> None:
+        """Learn from a load. now: Unix time."""
+        if settings.enabled:
+            tracked = self._of(model, settings, now)
+            self._take_load(tracked, 0.0, 0, seconds)
+            self._changed.add(model.id)
+
+    def _of(self, model: Model, settings: LiveProfiles, now: float) -> _Tracked:
+        tracked = self._tracked.get(model.id)
+        if tracked is None or tracked.digest != model.digest:
+            tracked = self._tracked[model.id] = _begin(model, settings, now)
+        return tracked
 
     def forget(self, model: str) -> None:
         """Begin anew from the profile: the model has been measured."""

@@ -96,6 +96,11 @@ class Profiler:
             settings = self._current.snapshot.policy.profiling.live
             self._live.observe(outcome, settings, time.time())
 
+    def observe_load(self, model: Model, seconds: float) -> None:
+        """Learn from a load that a request has waited for."""
+        settings = self._current.snapshot.policy.profiling.live
+        self._live.observe_load(model, seconds, settings, time.time())
+
     def ask(self, names: Iterable[str] = ("*",), *, speed_only: bool = False) -> list[str]:
         """Measure these models (globs over ids) again, as soon as nothing else runs; returns
         their ids. Their figures stay until there are new ones."""

@@ -69,6 +69,7 @@ class Places:
         self._probed_at = self._asked_at = float("-inf")
         self.history: deque[tuple[float, dict[str, int]]] = deque(maxlen=_HISTORY)
         self.changed: Callable[[], None] = lambda: None
+        self.on_load: Callable[[Model, float], None] = lambda model, seconds: None
 
     async def enter(self, snapshot: Snapshot, ticket: Ticket) -> None:
         """Wait until the ticket's model is loaded and has a free slot. Every enter that returns
@@ -275,6 +276,7 @@ class Places:
             said = {"model": name, "seconds": round(now - started, 3), "for": action.reason}
             if kind == "load":
                 self._metrics.observe(self._metrics.load_seconds, now - started, name)
+                self.on_load(model, now - started)
             else:
                 reason = "room" if action.reason else "owner"
                 self._metrics.inc(self._metrics.evictions, name, reason)
