@@ -98,7 +98,7 @@ def build_policy(
         failover=Failover(**filled["failover"]),
         profiling=_profiling(filled["profiling"]),
         benchmarks=_benchmarks(filled["benchmarks"], found),
-        residency=_residency(filled["residency"]),
+        residency=_residency(filled["residency"], found),
         queue=Queue(**filled["queue"]),
         storage=Storage(**filled["storage"]),
         logging=Logging(**filled["logging"]),
@@ -275,7 +275,12 @@ def _backend(item: Data, filled: Data) -> BackendSpec:
     )
 
 
-def _residency(item: Data) -> Residency:
+def _residency(item: Data, found: _Found) -> Residency:
+    names = [host["name"] for host in item["hosts"]]
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            message = f"another host is named {name!r}; names must differ"
+            found.report(("residency", "hosts", at, "name"), message)
     hosts = tuple(
         HostSpec(name=host["name"], budget=_bytes(host["vram_gb"]), most=host["max_models"] or None)
         for host in item["hosts"]
