@@ -64,7 +64,7 @@ class Discovery:
         self._made_of: object = None
         self._made_with: Knowledge | None = None
         self.knowledge = knowledge
-        self.on_report: Callable[[str, tuple[ModelFacts, ...]], None] = lambda name, facts: None
+        self.on_report: Callable[[str, tuple[ModelFacts, ...], float], None] = lambda *told: None
         self.backends: dict[str, Health] = {}
 
     def follow(self, policy: Policy) -> None:
@@ -93,7 +93,7 @@ class Discovery:
         if old.spec.models == new.spec.models:
             new.status, new.error, new.facts = old.status, old.error, old.facts
             new.failures = old.failures
-            self._report(new)
+            self._report(new, float("-inf"))
 
     def identify(self, model: Model) -> Identity:
         """What a model's names are looked up by."""
@@ -183,7 +183,7 @@ class Discovery:
 
     async def check(self, health: Health) -> None:
         """Ask one backend once and take in what it says."""
-        name, before = health.spec.name, health.status
+        name, before, asked_at = health.spec.name, health.status, time.monotonic()
         try:
             facts = await health.entry.backend.discover()
         except UpstreamError as error:
@@ -195,7 +195,7 @@ class Discovery:
         else:
             health.failures, health.error = 0, ""
             health.status, health.facts = "ok", facts
-            self._report(health)
+            self._report(health, asked_at)
         health.checked_at = time.time()
         if health.status != before:
             self._on_event(
@@ -205,14 +205,14 @@ class Discovery:
         if self.backends.get(name) is health:
             self.rebuild()
 
-    def _report(self, health: Health) -> None:
+    def _report(self, health: Health, asked_at: float) -> None:
         name, facts = health.spec.name, health.facts
         self._residency.report(
             name,
             {f"{name}/{fact.name}": fact.loaded for fact in facts},
             {f"{name}/{fact.name}": fact.slots or 1 for fact in facts},
         )
-        self.on_report(name, facts)
+        self.on_report(name, facts, asked_at)
 
     def _tend_fallbacks(self) -> None:
         """Start fallback backends once all others were asked and serve nothing; stop them when

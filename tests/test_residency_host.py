@@ -319,3 +319,14 @@ def test_a_failed_load_tells_all_who_wait_and_rests() -> None:
     assert kinds(host) == [("refuse", "a")]
     host.arrive(Ticket(model="a"), 20.0)
     assert kinds(host) == [("load", "a")]
+
+
+def test_what_a_backend_said_before_a_move_of_ours_does_not_undo_it() -> None:
+    host = make()
+    host.arrive(Ticket(model="a"), 0.0)
+    host.set_loaded("a", 5.0)
+    host.leave(host.running[0], 6.0)
+    host.report({}, ["a"], 0, 6.1, asked_at=4.0)
+    assert "a" in host.loaded
+    host.report({}, ["a"], 0, 7.0, asked_at=6.5)
+    assert "a" not in host.loaded

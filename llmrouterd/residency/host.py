@@ -62,6 +62,7 @@ class Host:
         self._turn = 0.0
         self._numbers = 0
         self._service: dict[str, float] = {}
+        self._moved_at: dict[str, float] = {}
         self._draining: frozenset[str] = frozenset()
         self._barred: dict[str, tuple[float, str]] = {}
         self._actions: list[Action] = []
@@ -131,13 +132,13 @@ class Host:
     def set_loaded(self, model: str, now: float, size: int | None = None) -> None:
         """A load has ended well."""
         self.loaded.setdefault(model, _Live(since=now)).size = size
-        self._moved(model)
+        self._moved(model, now)
         self.advance(now)
 
     def set_unloaded(self, model: str, now: float) -> None:
         """An unload has ended, and the memory is free."""
         self.loaded.pop(model, None)
-        self._moved(model)
+        self._moved(model, now)
         self.advance(now)
 
     def set_failed(self, model: str, now: float, reason: str, rest: float = 10.0) -> None:
@@ -145,20 +146,27 @@ class Host:
         alone for `rest` seconds."""
         moving = self.moving
         target = moving.target if moving is not None and model in moving.models else model
-        self._moved(model)
+        self._moved(model, now)
         self._barred[target] = (now + rest, reason)
         for ticket in [each for each in self.waiting if each.model == target]:
             self._refuse(ticket, reason, rest)
         self.advance(now)
 
     def report(
-        self, loaded: Mapping[str, int | None], scope: Iterable[str], foreign: int, now: float
+        self,
+        loaded: Mapping[str, int | None],
+        scope: Iterable[str],
+        foreign: int,
+        now: float,
+        asked_at: float | None = None,
     ) -> None:
         """What the backends say is in memory: model -> bytes (None: not told), of the models in
-        `scope`. Somebody else may have loaded or unloaded; what we are moving is not touched."""
+        `scope`. Somebody else may have loaded or unloaded; what we are moving is not touched, nor
+        what we have moved since the backend was asked (`asked_at`)."""
         moving = self.moving.models if self.moving is not None else set()
         for name in scope:
-            if name in moving:
+            since = self._moved_at.get(name, _NEVER)
+            if name in moving or (asked_at is not None and since >= asked_at):
                 continue
             if name in loaded and name in self.models:
                 live = self.loaded.setdefault(name, _Live(since=now))
@@ -329,7 +337,8 @@ class Host:
         self._draining = frozenset()
         self._actions += [Action(kind, model=model, reason=target) for model in sorted(models)]
 
-    def _moved(self, model: str) -> None:
+    def _moved(self, model: str, now: float) -> None:
+        self._moved_at[model] = now
         if self.moving is not None:
             self.moving.models.discard(model)
             if not self.moving.models:

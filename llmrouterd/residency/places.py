@@ -63,7 +63,7 @@ class Places:
         self._errors: dict[str, UpstreamError] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._moves: set[asyncio.Task[None]] = set()
-        self._reported: dict[str, tuple[ModelFacts, ...]] = {}
+        self._reported: dict[str, tuple[tuple[ModelFacts, ...], float]] = {}
         self._made_of: tuple[Policy, Catalog] | None = None
         self.pools: tuple[MemoryPool, ...] = ()
         self._probed_at = self._asked_at = float("-inf")
@@ -159,9 +159,9 @@ class Places:
             if name in host.served and (needs.movable or needs.slots is not None)
         }
 
-    def report(self, backend: str, facts: tuple[ModelFacts, ...]) -> None:
-        """What a backend says of its models now."""
-        self._reported[backend] = facts
+    def report(self, backend: str, facts: tuple[ModelFacts, ...], asked_at: float) -> None:
+        """What a backend that was asked at this monotonic time says of its models."""
+        self._reported[backend] = facts, asked_at
         for name, host in list(self.hosts.items()):
             own = {
                 f"{backend}/{fact.name}": fact
@@ -170,7 +170,7 @@ class Places:
             }
             if own:
                 loaded = {model: fact.memory for model, fact in own.items() if fact.loaded}
-                host.report(loaded, own, host.foreign, time.monotonic())
+                host.report(loaded, own, host.foreign, time.monotonic(), asked_at)
                 self._act(self.hosts[name])
 
     async def close(self) -> None:
@@ -198,7 +198,9 @@ class Places:
         self._made_of = snapshot.policy, snapshot.catalog
         policy, now = snapshot.policy, time.monotonic()
         facts = {
-            f"{name}/{fact.name}": fact for name, all_ in self._reported.items() for fact in all_
+            f"{name}/{fact.name}": fact
+            for name, (all_, _) in self._reported.items()
+            for fact in all_
         }
         by_host: dict[str, list[Model]] = {spec.host: [] for spec in policy.backends}
         for model in snapshot.catalog.models:
@@ -219,7 +221,7 @@ class Places:
             host.foreign = foreign_bytes(name, self.pools, host.used - host.foreign)
             host.configure(host_limits(name, policy, self.pools), needs, now)
         for backend, reported in list(self._reported.items()):
-            self.report(backend, reported)
+            self.report(backend, *reported)
 
     def _act(self, host: Host) -> None:
         for action in host.take():
