@@ -146,6 +146,7 @@ def _start_workers(state: State) -> list[asyncio.Task[None]]:
     workers: dict[str, Callable[[], Awaitable[None]]] = {
         "watcher": state.reloader.watch,
         "residency": partial(state.places.work, state.current),
+        "hardware": state.places.watch_cards,
         "profiler": state.profiler.work,
         "benchmarks": state.benchmarks.work,
         "sweeper": partial(_sweep, state),

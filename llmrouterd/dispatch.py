@@ -244,7 +244,7 @@ class Dispatcher:
                 entry, spec, request.snapshot, ticket_for(request.chat, decision.signals, model)
             )
             # A load of ours is over by now, and is no part of how fast the model answers.
-            warm = warm or model.id in self._places.loaded
+            warm = warm or self._places.holds(model.id)
             asked_at = time.monotonic()
             async with asyncio.timeout(spec.timeouts.first_token or None):
                 stream = await entry.backend.stream(call)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from llmrouterd.policy import Globs
 
+LOCAL = "local"  # the host that is this machine
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSpec:

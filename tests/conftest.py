@@ -6,18 +6,23 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from llmrouterd.config import load_policy
+from llmrouterd.config.weights import category_model
+from llmrouterd.policy import Policy
+from llmrouterd.settings import Settings
 from tests.support import tokens
 from tests.support.daemon import Running, open_running, openai_backend, preferring
 from tests.support.faults import FaultServer
 from tests.support.llama import cache_directory, model_paths, real_llama
 from tests.support.openwebui import shared_directory
+from tests.support.policies import ROOT
 
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
@@ -57,6 +62,16 @@ def _token_ranks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TIKTOKEN_CACHE_DIR", str(folder))
         yield
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    """The shipped policy with the shipped lexicons and classifier."""
+    state = tmp_path_factory.mktemp("state")
+    made = load_policy(
+        Settings(policy=ROOT / "config" / "router.yaml", rules=None, state=state, environ={})
+    )
+    return replace(made, model=category_model())  # what everybody has, without the extra
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,7 @@ from llmrouterd.config import load_policy
 from llmrouterd.config.weights import category_model
 from llmrouterd.policy import Policy
 from llmrouterd.settings import Settings
-from tests.support.policies import ROOT, policy
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    state = tmp_path_factory.mktemp("state")
-    made = load_policy(
-        Settings(policy=ROOT / "config" / "router.yaml", rules=None, state=state, environ={})
-    )
-    return replace(made, model=category_model())  # what everybody has, without the extra
+from tests.support.policies import policy
 
 
 @given(st.lists(st.lists(st.integers(-127, 127), min_size=5, max_size=5), min_size=1, max_size=40))

@@ -45,7 +45,7 @@ class HostMachine(RuleBasedStateMachine):
         self.tickets: list[Ticket] = []
         self.gone: set[int] = set()
         self.host.configure(self.limits, self.models, self.now)
-        self.host.report({"fixed": GB}, ["fixed"], 0, self.now)
+        self.host.report({"fixed": GB}, ["fixed"], self.now)
         self.carry_out()
 
     def carry_out(self) -> None:
@@ -105,15 +105,11 @@ class HostMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.pending)
     @rule(fails=st.sampled_from([False, False, False, True]))
     def move(self, fails: bool) -> None:
-        kind, model = self.pending.pop(0)
-        if fails:
-            self.host.set_failed(model, self.now, "it did not work")
-        elif kind == "load":
-            self.memory.add(model)
-            self.host.set_loaded(model, self.now, self.models[model].size)
-        else:
-            self.memory.discard(model)
-            self.host.set_unloaded(model, self.now)
+        if not fails:
+            self.move_well()
+            return
+        _, model = self.pending.pop(0)
+        self.host.set_failed(model, self.now, "it did not work")
         self.carry_out()
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 25.0, 100.0]))
@@ -128,7 +124,7 @@ class HostMachine(RuleBasedStateMachine):
         served = [name for name in SIZES if name != "d" or more]
         self.models = {name: needs(name, pins) for name in SIZES}
         self.host.configure(self.limits, {name: self.models[name] for name in served}, self.now)
-        self.host.report(self.reported(served), served, 0, self.now)
+        self.host.report(self.reported(served), served, self.now)
         self.carry_out()
 
     @precondition(lambda self: not self.pending)
@@ -138,7 +134,7 @@ class HostMachine(RuleBasedStateMachine):
         idle = sorted(self.memory - busy - {"fixed"})
         if idle:
             self.memory.discard(data.draw(st.sampled_from(idle)))
-            self.host.report(self.reported(SIZES), list(self.host.models), 0, self.now)
+            self.host.report(self.reported(SIZES), list(self.host.models), self.now)
             self.carry_out()
 
     def reported(self, served: Any) -> dict[str, int | None]:
@@ -292,7 +288,7 @@ def test_a_model_that_can_never_fit_is_refused_with_the_numbers() -> None:
     found = host.take()
     assert [a.kind for a in found] == ["refuse"]
     assert "9.0 GB of 4.0 GB" in found[0].reason
-    assert host.standing("d", 0.0).state == "refused"
+    assert host.standings(["d"], 0.0)["d"].state == "refused"
 
 
 def test_an_estimated_wait_beyond_the_limit_is_refused_at_once() -> None:
@@ -326,7 +322,7 @@ def test_what_a_backend_said_before_a_move_of_ours_does_not_undo_it() -> None:
     host.arrive(Ticket(model="a"), 0.0)
     host.set_loaded("a", 5.0)
     host.leave(host.running[0], 6.0)
-    host.report({}, ["a"], 0, 6.1, asked_at=4.0)
+    host.report({}, ["a"], 6.1, asked_at=4.0)
     assert "a" in host.loaded
-    host.report({}, ["a"], 0, 7.0, asked_at=6.5)
+    host.report({}, ["a"], 7.0, asked_at=6.5)
     assert "a" not in host.loaded

@@ -11,7 +11,6 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,9 @@ import pytest
 
 from llmrouterd.catalog import Catalog
 from llmrouterd.classifier import classify
-from llmrouterd.config import load_policy
-from llmrouterd.config.weights import category_model
 from llmrouterd.decision import decide
 from llmrouterd.policy import Policy
 from llmrouterd.scorer import Load
-from llmrouterd.settings import Settings
 from llmrouterd.signals import RequestContext, Signals
 from tests.support.policies import ROOT, catalog, chat, model
 
@@ -37,15 +33,6 @@ LOVED = {
     "linguist": ("translation", "summarization", "extraction"),
     "friend": ("chat", "advice"),
 }
-
-
-@pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    state = tmp_path_factory.mktemp("state")
-    made = load_policy(
-        Settings(policy=ROOT / "config" / "router.yaml", rules=None, state=state, environ={})
-    )
-    return replace(made, model=category_model())  # what everybody has, without the extra
 
 
 @pytest.fixture(scope="module")

@@ -84,9 +84,10 @@ async def load(request: web.Request) -> web.Response:
 async def unload(request: web.Request) -> web.Response:
     """POST /admin/models/{id}/unload: 503 while it is in use."""
     state, model = _asked(request)
-    if model.id in state.places.loaded and not await state.places.unload(model.id):
+    places = state.places
+    if places.holds(model.id) and not await places.unload(model.id):
         raise NoModelAvailable(f"{model.id} is in use, or another is being moved.", retry_after=5)
-    return json_response({"model": model.id, "loaded": model.id in state.places.loaded})
+    return json_response({"model": model.id, "loaded": places.holds(model.id)})
 
 
 async def pin(request: web.Request) -> web.Response:

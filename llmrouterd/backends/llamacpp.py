@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmrouterd.backends.base import Call, Stream
     from llmrouterd.policy import BackendSpec
 
-_UNLOAD_LOOKS, _UNLOAD_PAUSE = 100, 0.1
+_UNLOAD_LOOKS, _LOOK_PAUSE = 100, 0.1
 _LOADED = {"loaded": True, "sleeping": False, "unloaded": False, "loading": False}
 
 
@@ -58,38 +58,22 @@ class LlamaCppBackend:
 
     async def load(self, call: Call) -> None:
         """See `Backend`: the router says yes at once, and the child serves later."""
-        try:
-            await self._client.post_json("/models/load", {"model": call.model}, timeout=10)
-        except UpstreamStatus as error:
-            if error.upstream_status != 400 or "already running" not in error.message:
-                raise
-        while True:
-            listing = await self._client.get_json("/v1/models")
-            found = {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
-            if found.get(call.model) == "loaded":
-                return
-            if found.get(call.model) != "loading":
+        await self._tell("/models/load", call.model, "already running")
+        while (state := await self._state_of(call.model)) != "loaded":
+            if state != "loading":
                 raise UpstreamError(f"{self.spec.name}: model {call.model} failed to load")
-            await asyncio.sleep(_UNLOAD_PAUSE)
+            await asyncio.sleep(_LOOK_PAUSE)
 
     async def unload(self, model: str) -> bool:
         """See `Backend`: a router can, if it loads again by itself."""
         props = await self._props()
         if props.get("role") != "router" or props.get("models_autoload") is False:
             return False
-        try:
-            await self._client.post_json("/models/unload", {"model": model}, timeout=10)
-        except UpstreamStatus as error:
-            if error.upstream_status != 400 or "not running" not in error.message:
-                raise
+        await self._tell("/models/unload", model, "not running")
         for _ in range(_UNLOAD_LOOKS):  # it says yes at once, and the child ends a little later
-            listing = await self._client.get_json("/v1/models")
-            if not any(
-                entry["id"] == model and _router_facts(entry).loaded
-                for entry in entries(listing, self.spec.name)
-            ):
+            if await self._state_of(model) != "loaded":
                 return True
-            await asyncio.sleep(_UNLOAD_PAUSE)
+            await asyncio.sleep(_LOOK_PAUSE)
         return False
 
     async def footprint(self, model: str) -> Footprint | None:
@@ -115,6 +99,20 @@ class LlamaCppBackend:
         if isinstance(meta, dict) and meta:
             self._metas[digest] = meta
         return _router_facts({**entry, "meta": self._metas.get(digest, {})}, digest)
+
+    async def _tell(self, path: str, model: str, done: str) -> None:
+        """Have a router load or unload. done: what it answers where that is so already."""
+        try:
+            await self._client.post_json(path, {"model": model}, timeout=10)
+        except UpstreamStatus as error:
+            if error.upstream_status != 400 or done not in error.message:
+                raise
+
+    async def _state_of(self, model: str) -> str:
+        """A model's state as a router lists it, "" for one that it does not have."""
+        listing = await self._client.get_json("/v1/models")
+        found = {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
+        return found.get(model, "")
 
     async def _props(self) -> dict[str, Any]:
         try:

@@ -36,7 +36,7 @@ from llmrouterd.policy import (
 )
 from llmrouterd.policy_profiling import Abilities, Judge, LiveProfiles, Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
-from llmrouterd.policy_residency import HostSpec, Queue, Residency
+from llmrouterd.policy_residency import LOCAL, HostSpec, Queue, Residency
 from llmrouterd.request_schema import Limits
 from llmrouterd.signature import render
 
@@ -294,13 +294,13 @@ def _bytes(gigabytes: float) -> int | None:
 
 
 def _host_of(url: str) -> str:
-    """The machine of a backend: `local` for this one."""
+    """The machine of a backend."""
     try:
         host = urlsplit(url).hostname or "localhost"
     except ValueError:
-        return "local"  # reported already
+        return LOCAL  # reported already
     loopback = host == "localhost" or host.startswith("127.") or host == "::1"
-    return "local" if loopback else host
+    return LOCAL if loopback else host
 
 
 def _is_local(url: str) -> bool:

@@ -25,9 +25,23 @@ __all__ = [
     "MemoryPool",
     "NvidiaProbe",
     "Probe",
+    "own_memory",
     "probes",
     "read_pools",
+    "used_bytes",
 ]
+
+
+def own_memory(pools: Iterable[MemoryPool]) -> tuple[MemoryPool, ...]:
+    """Return the pools of cards with memory of their own."""
+    return tuple(pool for pool in pools if not pool.unified)
+
+
+def used_bytes(pools: Iterable[MemoryPool]) -> int | None:
+    """Return what is in use on all cards with memory of their own; None where one does not tell,
+    or there is none."""
+    used = [pool.used_bytes for pool in own_memory(pools)]
+    return None if not used or None in used else sum(one or 0 for one in used)
 
 
 def probes(root: Path = Path("/")) -> tuple[Probe, ...]:

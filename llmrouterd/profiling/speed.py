@@ -10,8 +10,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from llmrouterd.errors import UpstreamError
+from llmrouterd.hardware import probes, read_pools, used_bytes
 from llmrouterd.profiling.generation import Run, generate
-from llmrouterd.profiling.memory import used_vram
 from llmrouterd.profiling.prompts import make_body
 from llmrouterd.profiling.steps import Step, output_length, prompt_length
 
@@ -36,6 +36,7 @@ class SpeedBench:
         self._discovery = discovery
         self._residency = residency
         self._random = random.Random()
+        self._probes = probes()
         self.loaded: set[str] = set()
 
     async def run(self, step: Step, model: Model, policy: Policy) -> Result:
@@ -69,11 +70,11 @@ class SpeedBench:
         if health is not None:  # what was polled last may be half a minute old
             await self._discovery.check(health)
         cold = model.id not in self._residency.resident
-        before = await used_vram()
+        before = await self._used_vram()
         if cold:
             self.loaded.add(model.id)
         run = await self._generate(step, model, spec, policy)
-        after = await used_vram()
+        after = await self._used_vram()
         footprint = await self._footprint(spec, model)
         found: Result = {"point": asdict(run.point), "cold": cold}
         own = footprint.load_seconds if footprint else None
@@ -140,6 +141,9 @@ class SpeedBench:
             "prompt_tokens": run.point.prompt_tokens,
             "load_seconds": None if load is None else round(load, 3),
         }
+
+    async def _used_vram(self) -> int | None:
+        return used_bytes(await asyncio.to_thread(read_pools, self._probes))
 
     async def _footprint(self, spec: BackendSpec, model: Model) -> Footprint | None:
         entry = self._pool.lease(spec)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from llmrouterd.residency.plan import Held, Plan, Room, Wanted, plan
 from llmrouterd.residency.reuse import Reuse
-from llmrouterd.residency.ticket import CHAT, TASK, Action, Limits, ModelNeeds, Ticket
+from llmrouterd.residency.ticket import CHAT, Action, Limits, ModelNeeds, Ticket
 from llmrouterd.scorer import Standing
 
 if TYPE_CHECKING:
@@ -95,14 +95,15 @@ class Host:
         if ticket.model not in self.served:
             self._actions.append(Action("refuse", ticket, reason=f"{ticket.model} is gone"))
             return
-        if ticket.model in self._barred and now < self._barred[ticket.model][0]:
-            until, reason = self._barred[ticket.model]
+        until, reason = self._bar(ticket.model)
+        if now < until:
             self._actions.append(Action("refuse", ticket, "", reason, until - now))
             return
-        if self._can_start(ticket) and not self._is_behind(ticket):
+        if self._can_start(ticket) and not self._in_queue(ticket.model):
             self._start(ticket, now)
             return
-        wait = self._expected_wait(ticket.model, now, ticket.priority)
+        found = self._plan(ticket.model, self.room(now), background=ticket.background)
+        wait = self._expected_wait(ticket.model, found, ticket.priority, now)
         if self.limits.refuse_wait and wait > self.limits.refuse_wait:
             text = f"it would wait about {wait:.0f} s for {ticket.model}"
             self._actions.append(Action("refuse", ticket, "", text, wait))
@@ -119,11 +120,7 @@ class Host:
             self.waiting.remove(ticket)
         elif ticket in self.running:
             self.running.remove(ticket)
-            live = self.loaded.get(ticket.model)
-            if live is not None:
-                live.used = now
-                if not ticket.background:
-                    live.chatted = now
+            self._touch(ticket, now)
             if ticket.started is not None:
                 took, before = now - ticket.started, self._service.get(ticket.model)
                 self._service[ticket.model] = took if before is None else 0.8 * before + 0.2 * took
@@ -148,7 +145,7 @@ class Host:
         target = moving.target if moving is not None and model in moving.models else model
         self._moved(model, now)
         self._barred[target] = (now + rest, reason)
-        for ticket in [each for each in self.waiting if each.model == target]:
+        for ticket in self._in_queue(target):
             self._refuse(ticket, reason, rest)
         self.advance(now)
 
@@ -156,7 +153,6 @@ class Host:
         self,
         loaded: Mapping[str, int | None],
         scope: Iterable[str],
-        foreign: int,
         now: float,
         asked_at: float | None = None,
     ) -> None:
@@ -171,15 +167,13 @@ class Host:
             if name in loaded and name in self.models:
                 live = self.loaded.setdefault(name, _Live(since=now))
                 live.size = loaded[name] or live.size
-            elif not any(ticket.model == name for ticket in self.running):
+            elif not self._in_flight(name):
                 self.loaded.pop(name, None)
-        self.foreign = foreign
         self.advance(now)
 
     def unload(self, model: str, now: float) -> bool:
         """The owner wants it out of memory; False while it is in use or something moves."""
-        busy = any(each.model == model for each in self.running)
-        if busy or self.moving is not None or model not in self.loaded:
+        if self._in_flight(model) or self.moving is not None or model not in self.loaded:
             return False
         self._move("unload", {model}, "", now)
         return True
@@ -193,16 +187,21 @@ class Host:
             self._draining = frozenset()
             self._make_room(now)
 
-    def standing(self, model: str, now: float, priority: int = CHAT) -> Standing:
-        """How long a request would wait for this model, and what it would push out."""
-        if model in self._barred and now < self._barred[model][0]:
-            return Standing("resting", reason=self._barred[model][1])
-        wait = self._expected_wait(model, now, priority)
-        if self._is_ready(model):
+    def standings(self, models: Iterable[str], now: float) -> dict[str, Standing]:
+        """How long a chat would wait for each of these models, and what it would push out."""
+        room = self.room(now)
+        return {model: self._standing(model, room, now) for model in models}
+
+    def _standing(self, model: str, room: Room, now: float) -> Standing:
+        until, reason = self._bar(model)
+        if now < until:
+            return Standing("resting", reason=reason)
+        found = self._plan(model, room)
+        wait = self._expected_wait(model, found, CHAT, now)
+        if found.kind == "ready":
             return Standing("ready", wait)
         if self.moving is not None and self.moving.target == model:
             return Standing("loading", wait)
-        found = self._plan(model, now, urgent=False, background=priority >= TASK)
         if found.kind == "refuse":
             return Standing("refused", reason=found.reason)
         return Standing("absent", wait, found.victims, found.cost)
@@ -230,12 +229,12 @@ class Host:
         return Held(
             model=name,
             size=self.size_of(name),
-            busy=sum(ticket.model == name for ticket in self.running),
-            waiting=sum(ticket.model == name for ticket in self.waiting),
+            busy=len(self._in_flight(name)),
+            waiting=len(self._in_queue(name)),
             age=now - live.since,
             idle=now - live.used,
             chat_idle=now - live.chatted,
-            cost=again * needs.load_seconds * needs.weight,
+            cost=again * needs.load_seconds,
             fixed=needs.pinned or not needs.movable,
         )
 
@@ -257,22 +256,32 @@ class Host:
         moving = self.moving is not None and ticket.model in self.moving.models
         if moving or ticket.model in self._draining or not self._is_ready(ticket.model):
             return False
-        busy = sum(other.model == ticket.model for other in self.running)
-        return needs.slots is None or busy < needs.slots
+        return needs.slots is None or len(self._in_flight(ticket.model)) < needs.slots
 
-    def _is_behind(self, ticket: Ticket) -> bool:
-        return any(other.model == ticket.model for other in self.waiting)
+    def _bar(self, model: str) -> tuple[float, str]:
+        """Until when a model is left alone after a failure, and why."""
+        return self._barred.get(model, (_NEVER, ""))
+
+    def _in_queue(self, model: str) -> list[Ticket]:
+        return [ticket for ticket in self.waiting if ticket.model == model]
+
+    def _in_flight(self, model: str) -> list[Ticket]:
+        return [ticket for ticket in self.running if ticket.model == model]
+
+    def _touch(self, ticket: Ticket, now: float) -> None:
+        """The ticket's model is in use at this moment."""
+        live = self.loaded.get(ticket.model)
+        if live is not None:
+            live.used = now
+            if not ticket.background:
+                live.chatted = now
 
     def _start(self, ticket: Ticket, now: float) -> None:
         ticket.started = now
         self.running.append(ticket)
         self._turn = max(self._turn, ticket.turn - 1.0)
         self.reuse.used(ticket.model, now)
-        live = self.loaded.get(ticket.model)
-        if live is not None:
-            live.used = now
-            if not ticket.background:
-                live.chatted = now
+        self._touch(ticket, now)
         self._actions.append(Action("start", ticket))
 
     def _refuse(self, ticket: Ticket, reason: str, retry_after: float) -> None:
@@ -289,13 +298,14 @@ class Host:
         """Begin at most one load or eviction: for the first in the queue that needs one and can
         have it. Who has waited too long lets nobody pass."""
         seen: set[str] = set()
+        room = self.room(now)
         for ticket in list(self.waiting):
             model = ticket.model
             if model in seen or self._is_ready(model) or ticket not in self.waiting:
                 continue
             seen.add(model)
             urgent = now - ticket.since >= self.limits.max_wait
-            found = self._plan(model, now, urgent=urgent, background=ticket.background)
+            found = self._plan(model, room, urgent=urgent, background=ticket.background)
             if found.kind == "refuse":
                 self._refuse_all(ticket, found.reason)
             elif found.kind == "wait":
@@ -315,9 +325,6 @@ class Host:
 
     def _carry_out(self, found: Plan, model: str, now: float) -> None:
         if found.kind == "evict":
-            for ticket in self.waiting:
-                if ticket.model == model:
-                    ticket.evicted = (*ticket.evicted, *found.victims)
             self._move("unload", set(found.victims), model, now)
         else:
             self._move("load", {model}, model, now)
@@ -325,9 +332,8 @@ class Host:
     def _load_pinned(self, now: float) -> None:
         for model in self.served:
             needs = self.models[model]
-            resting = now < self._barred.get(model, (_NEVER, ""))[0]
-            if needs.pinned and not self._is_ready(model) and not resting:
-                found = self._plan(model, now, urgent=False, background=True)
+            if needs.pinned and not self._is_ready(model) and now >= self._bar(model)[0]:
+                found = self._plan(model, self.room(now), background=True)
                 if found.kind in ("load", "evict"):
                     self._carry_out(found, model, now)
                     return
@@ -344,28 +350,29 @@ class Host:
             if not self.moving.models:
                 self.moving = None
 
-    def _plan(self, model: str, now: float, *, urgent: bool, background: bool) -> Plan:
+    def _plan(
+        self, model: str, room: Room, *, urgent: bool = False, background: bool = False
+    ) -> Plan:
+        if self._is_ready(model):
+            return Plan("ready")
         needs = self.models[model]
         wanted = Wanted(model, self.size_of(model), needs.apart, background, urgent)
-        return plan(self.room(now), wanted)
+        return plan(room, wanted)
 
-    def _expected_wait(self, model: str, now: float, priority: int) -> float:
+    def _expected_wait(self, model: str, found: Plan, priority: int, now: float) -> float:
         """Seconds until a request that came now could start, its own load not counted; a rough
         figure from how long answers have taken here."""
         needs = self.models[model]
         service = self._service.get(model, 0.0)
         ahead = sum(t.model == model and t.priority <= priority for t in self.waiting)
-        running = [ticket for ticket in self.running if ticket.model == model]
+        ahead += len(self._in_flight(model))
         slots = needs.slots
         wait = 0.0
-        if slots is not None and len(running) + ahead >= slots:
-            wait = (len(running) + ahead - slots + 1) / slots * service
+        if slots is not None and ahead >= slots:
+            wait = (ahead - slots + 1) / slots * service
         if self.moving is not None:
             of = self.models.get(self.moving.target)
             wait += max(0.0, (of.load_seconds if of else 0.0) - (now - self.moving.since))
-        if self._is_ready(model):
-            return wait
-        found = self._plan(model, now, urgent=False, background=priority >= TASK)
         if found.kind == "wait":
             wait += min(self.limits.max_wait, self._until_idle(found.victims, now))
         return wait
@@ -374,9 +381,9 @@ class Host:
         longest = 0.0
         for name in victims:
             service = self._service.get(name, 0.0)
-            own = [ticket for ticket in self.running if ticket.model == name]
-            queued = sum(ticket.model == name for ticket in self.waiting)
-            left = [max(0.5, service - (now - (ticket.started or now))) for ticket in own]
+            queued = len(self._in_queue(name))
+            running = self._in_flight(name)
+            left = [max(0.5, service - (now - (ticket.started or now))) for ticket in running]
             slots = self.models[name].slots or 1
             young = self.limits.minimum - (now - self.loaded[name].since)
             longest = max(longest, max(left, default=0.0) + queued / slots * service, young)

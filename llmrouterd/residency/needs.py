@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmrouterd.hardware import own_memory, used_bytes
+from llmrouterd.policy_residency import LOCAL
 from llmrouterd.residency.ticket import Limits, ModelNeeds
 from llmrouterd.scorer import load_seconds_of
 
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from llmrouterd.hardware import MemoryPool
     from llmrouterd.policy import BackendSpec, Policy
 
-LOCAL = "local"
 # What a model takes besides its weights, where nothing better is known: cache and buffers.
 _BESIDE_WEIGHTS = 1.2
 
@@ -37,20 +38,14 @@ def _total(name: str, pools: Sequence[MemoryPool]) -> int | None:
     """What the cards of this machine have; a unified pool counts only where there is no card."""
     if name != LOCAL:
         return None
-    return sum(pool.total_bytes for pool in _cards(pools)) or None
+    return sum(pool.total_bytes for pool in own_memory(pools) or pools) or None
 
 
 def foreign_bytes(name: str, pools: Sequence[MemoryPool], own: int) -> int:
     """What others use on this machine's cards: all that is used but `own`, where all cards tell.
     Of a unified pool nothing is said: what programs have in RAM gives way."""
-    used = [pool.used_bytes for pool in _cards(pools) if not pool.unified]
-    if name != LOCAL or not used or None in used:
-        return 0
-    return max(0, sum(one or 0 for one in used) - own)
-
-
-def _cards(pools: Sequence[MemoryPool]) -> list[MemoryPool]:
-    return [pool for pool in pools if not pool.unified] or list(pools)
+    used = used_bytes(pools)
+    return max(0, used - own) if name == LOCAL and used is not None else 0
 
 
 def model_needs(

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from llmrouterd.scorer import Standing
     from llmrouterd.snapshot import Current, Snapshot
 
-# How often those who wait look whether time alone has changed something.
-_LOOK_SECONDS = 0.25
-_TICK_SECONDS = 1.0
+# How often is looked whether time alone has changed something.
+_TICK_SECONDS = 0.25
+# Backends are asked after a request what they hold, at most so often.
 _ASK_SECONDS = 5.0
 # Asking the cards' drivers takes some hundredths of a second of a thread.
 _PROBE_SECONDS = 10.0
@@ -59,136 +59,18 @@ class Places:
         self._on_event = on_event
         self.hosts: dict[str, Host] = {}
         self._known: dict[str, tuple[Model, BackendSpec]] = {}
-        self._waiters: dict[int, asyncio.Future[None]] = {}
+        self._hosts: dict[Ticket, Host] = {}
+        self._waiters: dict[Ticket, asyncio.Future[None]] = {}
         self._errors: dict[str, UpstreamError] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._moves: set[asyncio.Task[None]] = set()
         self._reported: dict[str, tuple[tuple[ModelFacts, ...], float]] = {}
         self._made_of: tuple[Policy, Catalog] | None = None
         self.pools: tuple[MemoryPool, ...] = ()
-        self._probed_at = self._asked_at = float("-inf")
+        self._asked_at = float("-inf")
         self.history: deque[tuple[float, dict[str, int]]] = deque(maxlen=_HISTORY)
         self.changed: Callable[[], None] = lambda: None
         self.on_load: Callable[[Model, float], None] = lambda model, seconds: None
-
-    async def enter(self, snapshot: Snapshot, ticket: Ticket) -> None:
-        """Wait until the ticket's model is loaded and has a free slot. Every enter that returns
-        needs a `leave`. Raises UpstreamError: the load has failed, or it is not let in."""
-        self.follow(snapshot)
-        host = self._host_of(ticket.model)
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters[id(ticket)] = waiter
-        try:
-            host.arrive(ticket, time.monotonic())
-            self._act(host)
-            while not waiter.done():
-                await asyncio.wait((waiter,), timeout=_LOOK_SECONDS)
-                if not waiter.done():
-                    host.advance(time.monotonic())
-                    self._act(host)
-            waiter.result()
-        except asyncio.CancelledError:
-            self.leave(ticket)
-            raise
-        finally:
-            self._waiters.pop(id(ticket), None)
-            if waiter.done() and not waiter.cancelled():
-                waiter.exception()  # whoever was cancelled does not ask for it
-
-    def waits_for(self, model: str) -> str:
-        """What a request for this model waits for, in words; "" where its backend has it."""
-        host, now = self._host_of(model), time.monotonic()
-        standing = host.standing(model, now) if model in host.served else None
-        if standing is None or not any(ticket.model == model for ticket in host.waiting):
-            return ""
-        doing = "loading" if standing.state == "loading" else "waiting for"
-        seconds = standing.wait
-        if standing.state == "absent":
-            seconds += host.models[model].load_seconds
-        return f"{doing} {self._known[model][0].name}, about {max(1.0, seconds):.0f} s"
-
-    async def work(self, current: Current) -> None:
-        """Look for ever what time alone has changed, and load what is pinned."""
-        while True:
-            if time.monotonic() - self._probed_at >= _PROBE_SECONDS:
-                self._probed_at = time.monotonic()
-                self.pools = await asyncio.to_thread(read_pools, self._probes)
-                self._made_of = None  # what is free has changed
-            self.follow(current.snapshot)
-            for host in self.hosts.values():
-                host.advance(time.monotonic())
-                self._act(host)
-            self._remember()
-            await asyncio.sleep(_TICK_SECONDS)
-
-    async def unload(self, model: str) -> bool:
-        """Take an idle model out of memory; False if it is in use, or something is being moved."""
-        host = self._host_of(model)
-        if not host.unload(model, time.monotonic()):
-            return False
-        self._act(host)
-        await asyncio.gather(*self._moves, return_exceptions=True)
-        return True
-
-    @property
-    def loaded(self) -> set[str]:
-        """The models in memory, of all hosts."""
-        return {name for host in self.hosts.values() for name in host.loaded}
-
-    def leave(self, ticket: Ticket) -> None:
-        """The request has ended, or its client has gone."""
-        host = self._host_of(ticket.model)
-        host.leave(ticket, time.monotonic())
-        self._act(host)
-        needs = host.models.get(ticket.model, ModelNeeds())
-        if needs.movable:
-            self._ask_soon()
-        load = self._loads.get(ticket.model)
-        wanted = needs.pinned or any(other.model == ticket.model for other in host.waiting)
-        if load is not None and not wanted:
-            load.cancel()
-
-    def standing(self, snapshot: Snapshot) -> dict[str, Standing]:
-        """How every model stands whose host has something to say."""
-        self.follow(snapshot)
-        now = time.monotonic()
-        return {
-            name: host.standing(name, now)
-            for host in self.hosts.values()
-            for name, needs in host.models.items()
-            if name in host.served and (needs.movable or needs.slots is not None)
-        }
-
-    def report(self, backend: str, facts: tuple[ModelFacts, ...], asked_at: float) -> None:
-        """What a backend that was asked at this monotonic time says of its models."""
-        self._reported[backend] = facts, asked_at
-        for name, host in list(self.hosts.items()):
-            own = {
-                f"{backend}/{fact.name}": fact
-                for fact in facts
-                if f"{backend}/{fact.name}" in host.models and fact.loaded is not None
-            }
-            if own:
-                loaded = {model: fact.memory for model, fact in own.items() if fact.loaded}
-                host.report(loaded, own, host.foreign, time.monotonic(), asked_at)
-                self._act(self.hosts[name])
-
-    async def close(self) -> None:
-        """Give up what is being loaded."""
-        for task in self._moves:
-            task.cancel()
-        await asyncio.gather(*self._moves, return_exceptions=True)
-
-    def _ask_soon(self) -> None:
-        """Have the backends asked what they hold, unless they have just been."""
-        now = time.monotonic()
-        if now - self._asked_at >= _ASK_SECONDS:
-            self._asked_at = now
-            self.changed()
-
-    def _host_of(self, model: str) -> Host:
-        found = self._known.get(model)
-        return self.hosts[found[1].host] if found else next(iter(self.hosts.values()), Host())
 
     def follow(self, snapshot: Snapshot) -> None:
         """Take another policy or catalog over."""
@@ -220,8 +102,126 @@ class Places:
             }
             host.foreign = foreign_bytes(name, self.pools, host.used - host.foreign)
             host.configure(host_limits(name, policy, self.pools), needs, now)
-        for backend, reported in list(self._reported.items()):
+        for backend, reported in self._reported.items():
             self.report(backend, *reported)
+
+    async def enter(self, snapshot: Snapshot, ticket: Ticket) -> None:
+        """Wait until the ticket's model is loaded and has a free slot. Every enter that returns
+        needs a `leave`. Raises UpstreamError: the load has failed, or it is not let in."""
+        self.follow(snapshot)
+        # Kept, for a reload may move the model's backend to another host meanwhile.
+        host = self._hosts[ticket] = self._host_of(ticket.model)
+        waiter = self._waiters[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            host.arrive(ticket, time.monotonic())
+            self._act(host)
+            await waiter
+        except asyncio.CancelledError:
+            self.leave(ticket)
+            raise
+        except UpstreamError:
+            del self._hosts[ticket]
+            raise
+        finally:
+            del self._waiters[ticket]
+
+    def waits_for(self, model: str) -> str:
+        """What a request for this model waits for, in words; "" where its backend has it."""
+        host = self._host_of(model)
+        if not any(ticket.model == model for ticket in host.waiting):
+            return ""
+        standing = host.standings((model,), time.monotonic())[model]
+        doing = "loading" if standing.state == "loading" else "waiting for"
+        seconds = standing.wait
+        if standing.state == "absent":
+            seconds += host.models[model].load_seconds
+        return f"{doing} {self._known[model][0].name}, about {max(1.0, seconds):.0f} s"
+
+    async def work(self, current: Current) -> None:
+        """Look for ever what time alone has changed, and load what is pinned."""
+        while True:
+            self.follow(current.snapshot)
+            for host in self.hosts.values():
+                host.advance(time.monotonic())
+                self._act(host)
+            self._remember()
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def watch_cards(self) -> None:
+        """Read for ever what memory this machine's cards have."""
+        while True:
+            pools = await asyncio.to_thread(read_pools, self._probes)
+            if pools != self.pools:
+                self.pools = pools
+                self._made_of = None  # the limits follow from it
+            await asyncio.sleep(_PROBE_SECONDS)
+
+    async def unload(self, model: str) -> bool:
+        """Take an idle model out of memory; False if it is in use, or something is being moved."""
+        host = self._host_of(model)
+        if not host.unload(model, time.monotonic()):
+            return False
+        self._act(host)
+        await asyncio.gather(*self._moves, return_exceptions=True)
+        return True
+
+    def holds(self, model: str) -> bool:
+        """Whether a model is in memory; one that no host knows is not."""
+        return any(model in host.loaded for host in self.hosts.values())
+
+    def leave(self, ticket: Ticket) -> None:
+        """The request has ended, or its client has gone."""
+        host = self._hosts.pop(ticket)
+        host.leave(ticket, time.monotonic())
+        self._act(host)
+        needs = host.models.get(ticket.model, ModelNeeds())
+        if needs.movable:
+            self._ask_soon()
+        load = self._loads.get(ticket.model)
+        wanted = needs.pinned or any(other.model == ticket.model for other in host.waiting)
+        if load is not None and not wanted:
+            load.cancel()
+
+    def standing(self, snapshot: Snapshot) -> dict[str, Standing]:
+        """How every model stands whose host has something to say."""
+        self.follow(snapshot)
+        now = time.monotonic()
+        found: dict[str, Standing] = {}
+        for host in self.hosts.values():
+            told = (name for name in host.served if _has_say(host.models[name]))
+            found |= host.standings(told, now)
+        return found
+
+    def report(self, backend: str, facts: tuple[ModelFacts, ...], asked_at: float) -> None:
+        """What a backend that was asked at this monotonic time says of its models."""
+        self._reported[backend] = facts, asked_at
+        for host in self.hosts.values():
+            own = {
+                f"{backend}/{fact.name}": fact
+                for fact in facts
+                if f"{backend}/{fact.name}" in host.models and fact.loaded is not None
+            }
+            if own:
+                loaded = {model: fact.memory for model, fact in own.items() if fact.loaded}
+                host.report(loaded, own, time.monotonic(), asked_at)
+                self._act(host)
+
+    async def close(self) -> None:
+        """Give up what is being loaded."""
+        for task in self._moves:
+            task.cancel()
+        await asyncio.gather(*self._moves, return_exceptions=True)
+
+    def _ask_soon(self) -> None:
+        """Have the backends asked what they hold, unless they have just been."""
+        now = time.monotonic()
+        if now - self._asked_at >= _ASK_SECONDS:
+            self._asked_at = now
+            self.changed()
+
+    def _host_of(self, model: str) -> Host:
+        """Of a model that was in the catalog of a snapshot that was followed."""
+        return self.hosts[self._known[model][1].host]
 
     def _act(self, host: Host) -> None:
         for action in host.take():
@@ -235,10 +235,10 @@ class Places:
                 task.add_done_callback(self._moves.discard)
 
     def _answer(self, action: Action) -> None:
-        waiter = self._waiters.get(id(action.ticket))
+        assert action.ticket is not None
+        waiter = self._waiters.get(action.ticket)
         if waiter is None or waiter.done():
             return
-        assert action.ticket is not None
         metrics, priority = self._metrics, PRIORITIES[action.ticket.priority]
         if action.kind == "start":
             metrics.observe(metrics.queue_wait, time.monotonic() - action.ticket.since, priority)
@@ -318,3 +318,8 @@ class Places:
         self._errors[action.reason or action.model] = error
         self._on_event("load.failed", {"model": action.model, "reason": error.message})
         host.set_failed(action.model, time.monotonic(), error.message, rest)
+
+
+def _has_say(needs: ModelNeeds) -> bool:
+    """Whether a model may have to wait, or to be loaded."""
+    return needs.movable or needs.slots is not None

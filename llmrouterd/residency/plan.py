@@ -87,9 +87,7 @@ def plan(room: Room, wanted: Wanted) -> Plan:
     later = _cheapest(room, wanted, [held for held in room.held if _could_go(held, room, wanted)])
     if later is not None:
         names = tuple(held.model for held in later)
-        return Plan(
-            "wait", names, sum(held.cost for held in later), "waits for " + ", ".join(names)
-        )
+        return Plan("wait", names, sum(held.cost for held in later))
     if wanted.background:
         return Plan("refuse", reason="background work does not put out what chats use")
     return Plan("refuse", reason=_numbers(room, wanted))

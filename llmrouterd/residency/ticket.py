@@ -23,7 +23,7 @@ class Action(NamedTuple):
 @dataclass(eq=False, slots=True, kw_only=True)
 class Ticket:
     """A request in the queue or in flight. priority: index of PRIORITIES. since: its arrival.
-    turn: its place between clients. evicted: what was put out for it."""
+    turn: its place between clients."""
 
     model: str
     priority: int = CHAT
@@ -32,7 +32,6 @@ class Ticket:
     turn: float = 0.0
     number: int = 0
     started: float | None = None
-    evicted: tuple[str, ...] = ()
 
     @property
     def background(self) -> bool:
@@ -42,13 +41,12 @@ class Ticket:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelNeeds:
     """A model as its host sees it. size: bytes in memory. slots: requests at once, None for any
-    number. load_seconds: expected. weight: how much its loss counts. pinned: it stays loaded.
-    movable: the backend loads and unloads it when told; otherwise it is always ready."""
+    number. load_seconds: expected. pinned: it stays loaded. movable: the backend loads and
+    unloads it when told; otherwise it is always ready. apart: models that must not be beside it."""
 
     size: int = 0
     slots: int | None = None
     load_seconds: float = 0.0
-    weight: float = 1.0
     pinned: bool = False
     movable: bool = True
     apart: frozenset[str] = frozenset()
