@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmrouterd.errors import UpstreamError
     from llmrouterd.explanation import Attempt
     from llmrouterd.policy import BackendSpec
+    from llmrouterd.residency.ticket import Ticket
 
 
 @dataclass(slots=True)
@@ -24,6 +25,7 @@ class Answer:
 
     `started`, `asked_at` (of this candidate) and `first_at` are monotonic seconds. `warm`: the
     model was loaded before. `arrival` counts the requests that had come, 0 where another ran.
+    `place`: what it has waited for.
     """
 
     model: Model
@@ -31,6 +33,7 @@ class Answer:
     attempts: list[Attempt]
     started: float
     first_at: float
+    place: Ticket
     _stream: Stream
     _first: list[Frame] | None
     _release: Callable[[UpstreamError | None], None]

@@ -97,7 +97,7 @@ async def open_daemon(
     benchmarks.count_matches = discovery.matched
     feedback = Feedback(discovery, kept, log)
     stack.callback(feedback.close)
-    profiler = Profiler(current, discovery, pool, dispatcher, (kept, residency), log)
+    profiler = Profiler(current, discovery, (pool, places), dispatcher, (kept, residency), log)
     places.on_load = profiler.observe_load
     lessons = Lessons(current, kept, log)
     await _restore(kept, profiler, benchmarks, (feedback, lessons))

@@ -240,9 +240,8 @@ class Dispatcher:
         self._enter(model, spec)
         arrival = self.arrivals if self.in_flight == 1 else 0
         try:
-            place = await self._enter_queue(
-                entry, spec, request.snapshot, ticket_for(request.chat, decision.signals, model)
-            )
+            ticket = ticket_for(request.chat, decision.signals, model)
+            place = await self._enter_queue(entry, spec, request.snapshot, ticket)
             # A load of ours is over by now, and is no part of how fast the model answers.
             warm = warm or self._places.holds(model.id)
             asked_at = time.monotonic()
@@ -280,6 +279,7 @@ class Dispatcher:
             attempts=request.attempts,
             started=request.started,
             first_at=time.monotonic(),
+            place=place,
             tools_dropped=bool(request.chat.tools_json) and "tools" not in call.body,
             asked_at=asked_at,
             warm=warm,

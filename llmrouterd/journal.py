@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from llmrouterd.decision import Decision
     from llmrouterd.explanation import Attempt
     from llmrouterd.metrics import Metrics
+    from llmrouterd.residency.ticket import Ticket
     from llmrouterd.store import Store
 
 
 @dataclass(slots=True)
 class Outcome:
     """How a decision ended. status: ok, client_gone, or the code of an error. ttft and seconds
-    from the request's arrival; words only where logging.prompts is on.
+    from the request's arrival; words only where logging.prompts is on. place: what it waited for.
 
     The rest is what profiles are kept up to date with: `waited` and `generated` are the seconds
     that the answering model took until its first token and from there, `usage` and `timings` its
@@ -40,6 +41,7 @@ class Outcome:
     completion_tokens: int | None = None
     tools_dropped: bool = False
     words: str = ""
+    place: Ticket | None = None
     waited: float | None = None
     generated: float | None = None
     usage: dict[str, Any] | None = None
@@ -126,6 +128,13 @@ def encode_record(record: tuple[Decision, Outcome]) -> str:
     data = describe(decision)
     data["attempts"] = describe_attempts(outcome.attempts)
     data["tools_dropped"] = outcome.tools_dropped
+    place = outcome.place
+    if place is not None and place.started is not None:
+        data["place"] = {
+            "waited": round(place.started - place.since, 3),
+            "load_seconds": place.load_seconds,
+            "evicted": list(place.evicted),
+        }
     if outcome.words:
         data["words"] = outcome.words
     return orjson.dumps(data).decode()

@@ -114,10 +114,15 @@ class BackendSpec:
     slots: int
     host: str
     poll_seconds: float
-    fallback: bool
+    start: str
     models: tuple[ManagedModel, ...]
     stream_usage: bool
     remote: bool
+
+    @property
+    def fallback(self) -> bool:
+        """Whether it serves only while no other backend does."""
+        return self.start == "fallback"
 
     def serves(self, model: str) -> bool:
         """Whether the include and exclude globs let this model in."""

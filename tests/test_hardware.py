@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from llmrouterd.hardware import (
     NvidiaProbe,
     probes,
     read_pools,
+    used_bytes,
 )
 from llmrouterd.hardware.apple import run_command
 from llmrouterd.hardware.sysfs import cards, read_number, system_memory
@@ -639,3 +640,11 @@ def test_system_memory_of_this_machine() -> None:
     if sys.platform == "linux":
         assert found is not None
         assert 0 < found[1] <= found[0]
+
+
+def test_what_is_used_on_all_cards() -> None:
+    card = MemoryPool(name="nvidia:0 A", vendor="nvidia", total_bytes=8, used_bytes=3)
+    assert used_bytes([card, replace(card, used_bytes=4)]) == 7
+    assert used_bytes([card, replace(card, used_bytes=None)]) is None
+    assert used_bytes([replace(card, unified=True)]) is None
+    assert used_bytes([]) is None

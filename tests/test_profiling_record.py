@@ -13,7 +13,6 @@ from llmrouterd.journal import Outcome
 from llmrouterd.probes.result import Tally
 from llmrouterd.profiling.failures import Failures
 from llmrouterd.profiling.live import Live, apply
-from llmrouterd.profiling.memory import parse_used, used_vram
 from llmrouterd.profiling.plan import after, is_old, make_job, without
 from llmrouterd.profiling.progress import Pace
 from llmrouterd.profiling.prompts import make_prompt
@@ -261,13 +260,3 @@ def test_the_backends_clock_counts_before_ours() -> None:
     timings = {"predicted_ms": 1000.0, "prompt_n": 1000, "prompt_ms": 1900.0}
     found = learnt(item, *[served(item, timings=timings)] * 300)
     assert found.decode_tokens_per_second == pytest.approx(100.0, rel=0.02)
-
-
-async def test_graphics_memory_where_there_is_none_to_ask(tmp_path: Any) -> None:
-    assert await used_vram("no-such-program") is None
-    for text, found in (("1024\n 512\n", 1536 * 2**20), ("[N/A]\n", None), ("", None)):
-        assert parse_used(text) == found
-        program = tmp_path / "smi"
-        program.write_text(f"#!/bin/sh\nprintf '{text}'\n")
-        program.chmod(0o755)
-        assert await used_vram(str(program)) == found

@@ -44,6 +44,13 @@ async def test_a_real_router_holds_one_model_at_a_time_and_is_told_which(
         assert [answer.headers["x-router-model"] for answer in answers] == asked
         loads = [event["model"] for event in daemon.events.of("model.loaded")]
         assert sorted(loads) == ["r/a", "r/b"]
+        places = {}
+        for answer in answers:
+            stored = await daemon.get(f"/admin/decisions/{answer.headers['x-router-decision']}")
+            places[answer.headers["x-router-model"]] = stored.data["record"]["place"]
+        first, second = (places[model[2:]] for model in loads)
+        assert (first["evicted"], second["evicted"]) == ([], [loads[0]])
+        assert 0 < second["load_seconds"] < second["waited"]
         assert [event["model"] for event in daemon.events.of("model.unloaded")] == [loads[0]]
         async with daemon.http.get(f"{url}/models") as response:
             listed = (await response.json())["data"]
@@ -51,3 +58,69 @@ async def test_a_real_router_holds_one_model_at_a_time_and_is_told_which(
         assert status == {loads[0][2:]: "unloaded", loads[1][2:]: "loaded"}
         vram = (await daemon.get("/admin/vram")).data["hosts"]
         assert [held["model"] for held in vram[0]["models"]] == [loads[1]]
+
+
+async def test_processes_of_our_own_are_started_on_demand(open_daemon: Opener) -> None:
+    tiny = {"model": str(model_paths()["tiny-random"]), "context": 512, "engine": "xllamacpp"}
+    names = ("a", "b")
+    daemon = await open_daemon(
+        {
+            "backends": [
+                {
+                    "name": "own",
+                    "type": "managed",
+                    "start": "on_demand",
+                    "models": [{"name": name, **tiny} for name in names],
+                }
+            ],
+            "residency": {"hosts": [{"name": "local", "max_models": 1}], "minimum_seconds": 0},
+            "profiling": {"enabled": False},
+        }
+    )
+
+    async def running() -> dict[str, str]:
+        (backend,) = (await daemon.get("/admin/backends")).data["backends"]
+        return {name: one["state"] for name, one in backend["processes"].items()}
+
+    assert await running() == dict.fromkeys(names, "stopped")
+    answers = await asyncio.gather(
+        *(
+            daemon.chat("Hello", model=f"own/{name}", max_tokens=4, temperature=0, seed=1)
+            for name in names * 3
+        )
+    )
+    assert [answer.status for answer in answers] == [200] * 6
+    loads = [event["model"] for event in daemon.events.of("model.loaded")]
+    assert sorted(loads) == ["own/a", "own/b"]
+    assert await running() == {loads[0][4:]: "stopped", loads[1][4:]: "ready"}
+    assert (await daemon.post(f"/admin/models/{loads[1]}/unload", {})).status == 200
+    assert await running() == dict.fromkeys(names, "stopped")
+
+
+async def test_a_process_that_cannot_start_is_told_and_keeps_no_other_back(
+    open_daemon: Opener, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + bytes(64))
+    good = {"name": "good", "model": str(model_paths()["tiny-random"])}
+    models = [{"name": "broken", "model": str(broken)}, good]
+    daemon = await open_daemon(
+        {
+            "backends": [
+                {
+                    "name": "own",
+                    "type": "managed",
+                    "start": "on_demand",
+                    "models": [
+                        {"context": 512, "engine": "xllamacpp", **model} for model in models
+                    ],
+                }
+            ],
+            "profiling": {"enabled": False},
+        }
+    )
+    failed = await daemon.chat("Hello", model="own/broken", max_tokens=4)
+    assert failed.status == 502
+    assert "broken could not be started" in failed.data["error"]["message"]
+    good_one = await daemon.chat("Hello", model="own/good", max_tokens=4, temperature=0, seed=1)
+    assert good_one.status == 200

@@ -209,6 +209,7 @@ def _tell(answer: Answer, outcome: Outcome, headers: dict[str, str]) -> None:
     outcome.ttft = answer.first_at - answer.started
     outcome.waited = answer.first_at - answer.asked_at
     outcome.warm = answer.warm
+    outcome.place = answer.place
     outcome.tools_dropped = answer.tools_dropped
     _name_model(answer.model, headers)
 

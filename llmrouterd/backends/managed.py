@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Footprint, Hooks, ModelFacts
-from llmrouterd.backends.llama_process import LlamaProcess, LlamaSpec
+from llmrouterd.backends.llama_process import (
+    LlamaProcess,
+    LlamaSpec,
+    LlamaUnavailable,
+    find_model,
+)
 from llmrouterd.backends.llamacpp import LlamaCppBackend
-from llmrouterd.errors import UpstreamLoading, UpstreamUnreachable
+from llmrouterd.errors import UpstreamError, UpstreamLoading, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from llmrouterd.backends.base import Call, Stream
@@ -22,14 +27,16 @@ _RESTART_PAUSE = 0.05
 
 
 class ManagedBackend:
-    """Starts its processes when wanted, watches and restarts them, stops them when closed."""
+    """Starts its processes when wanted, watches and restarts them, stops them when closed. With
+    `start: on_demand` a process is started by `load` and stopped by `unload`."""
 
     def __init__(self, spec: BackendSpec, hooks: Hooks) -> None:
         self.spec = spec
         self._servers = {model.name: _Server(model, spec, hooks) for model in spec.models}
 
     async def discover(self) -> tuple[ModelFacts, ...]:
-        """See `Backend`. Only ready processes are asked; the others serve nothing."""
+        """See `Backend`. Only ready processes are asked; the others serve nothing, unless they are
+        started on demand."""
         found = await asyncio.gather(*(server.discover() for server in self._servers.values()))
         return tuple(facts for part in found for facts in part)
 
@@ -42,11 +49,16 @@ class ManagedBackend:
         return await self._server(call.model).embed(call)
 
     async def load(self, call: Call) -> None:
-        """See `Backend`; its models are not movable."""
+        """See `Backend`: movable are models that are started on demand."""
+        await self._servers[call.model].load()
 
     async def unload(self, model: str) -> bool:
-        """See `Backend`: the process is started anew, and its models stay in the catalog."""
-        return await self._servers[model].restart()
+        """See `Backend`: a process that is not started on demand is started anew."""
+        server = self._servers[model]
+        if self.spec.start == "on_demand":
+            await server.unload()
+            return True
+        return await server.restart()
 
     async def footprint(self, model: str) -> Footprint | None:
         """See `Backend`: the memory of the process, and the time from its start until it served."""
@@ -63,6 +75,8 @@ class ManagedBackend:
 
     def want(self, wanted: bool) -> None:
         """See `Backend`."""
+        if wanted and self.spec.start == "on_demand":
+            return
         for server in self._servers.values():
             server.want(wanted)
 
@@ -104,7 +118,10 @@ class _Server:
             self._stopping = asyncio.create_task(self._stop(), name=f"stop:{self._model.name}")
 
     async def discover(self) -> tuple[ModelFacts, ...]:
+        on_demand = self._spec.start == "on_demand"
         if self.client is None:
+            if on_demand:
+                return self._facts or (self._declared(),)
             if self.process.state == "failed":
                 raise UpstreamUnreachable(f"{self._model.name} could not be started: {self.detail}")
             # While it is started anew on purpose, requests wait for it.
@@ -119,11 +136,29 @@ class _Server:
                 capabilities=frozenset({"embedding"})
                 if self._model.embeddings
                 else found.capabilities,
+                movable=on_demand,
             )
             for found in facts[:1]
         )
         self._facts = tuple(replace(found, loaded=False) for found in named)
         return named
+
+    async def load(self) -> None:
+        """Start the process and wait until it serves. Raises UpstreamError: it cannot. Cancelled,
+        it goes on: whoever does not want it any more unloads."""
+        self.want(True)
+        while self.client is None:
+            if self.process.state == "failed":
+                detail = self.detail
+                await self.unload()
+                raise UpstreamError(f"{self._model.name} could not be started: {detail}")
+            await asyncio.sleep(_RESTART_PAUSE)
+
+    async def unload(self) -> None:
+        """Stop the process; its memory is free once it has ended."""
+        self.want(False)
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
 
     async def restart(self) -> bool:
         """Stop and start a running process; False where none runs. Cancelling the wait does not
@@ -150,6 +185,25 @@ class _Server:
         if self._stopping is not None:
             await self._stopping
         await self._stop()
+
+    def _declared(self) -> ModelFacts:
+        """What is known of a model whose process has never run."""
+        model = self._model
+        try:
+            file = find_model(model.model)
+            size = file.stat().st_size
+        except (LlamaUnavailable, OSError) as error:
+            raise UpstreamUnreachable(f"{model.name} cannot be started: {error}") from None
+        return ModelFacts(
+            name=model.name,
+            file=file.name,
+            capabilities=frozenset({"embedding"}) if model.embeddings else None,
+            context=model.context,
+            size_bytes=size,
+            slots=model.parallel,
+            loaded=False,
+            movable=True,
+        )
 
     def _new_process(self) -> LlamaProcess:
         fields = {name: getattr(self._model, name) for name in self._model.__dataclass_fields__}

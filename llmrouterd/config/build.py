@@ -210,8 +210,8 @@ def _backends(filled: Data, found: _Found) -> tuple[BackendSpec, ...]:
         else:
             if item["models"]:
                 report("models", "only a managed backend declares models; use include and exclude")
-            if item["start"] == "fallback":
-                report("start", "only a managed backend can be a fallback")
+            if item["start"] != "always":
+                report("start", f"only a managed backend can be {item['start']}")
             _check_url(item["url"], report)
         _check_headers(item, report)
         if not managed and wanted != "auto" and item["type"] != _PROVIDERS[wanted]:
@@ -268,7 +268,7 @@ def _backend(item: Data, filled: Data) -> BackendSpec:
         slots=item["slots"],
         host=item["host"] or _host_of(item["url"]),
         poll_seconds=item["poll_seconds"],
-        fallback=item["start"] == "fallback",
+        start=item["start"],
         models=tuple(ManagedModel(**_tuples(model)) for model in item["models"]),
         stream_usage=item["stream_usage"],
         remote=item["remote"] or (item["type"] == "openai" and not _is_local(item["url"])),

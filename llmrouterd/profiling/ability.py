@@ -24,16 +24,16 @@ from llmrouterd.probes.judge import (
     to_chance,
 )
 from llmrouterd.probes.result import aggregate
-from llmrouterd.profiling.generation import Run, count, generate
+from llmrouterd.profiling.generation import Run, count
 from llmrouterd.profiling.steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from llmrouterd.backends.pool import BackendPool
     from llmrouterd.catalog import Catalog, Model
     from llmrouterd.policy import Policy
     from llmrouterd.policy_profiling import Profiling
+    from llmrouterd.profiling.generation import Generator
     from llmrouterd.profiling.steps import Result
 
 # Of a context, the part that a long text to recall from may take.
@@ -155,8 +155,8 @@ def probe_result(probe: Probe, choice: Mapping[str, Any]) -> Result:
 class AbilityBench:
     """Asks the probes and the judge on the real backends."""
 
-    def __init__(self, pool: BackendPool) -> None:
-        self._pool = pool
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
 
     async def run(
         self, step: Step, model: Model, done: Mapping[str, Result], world: tuple[Policy, Catalog]
@@ -246,7 +246,8 @@ class AbilityBench:
         limit = patience(model.profile, step, characters, _thinks(model))
         try:
             async with asyncio.timeout(limit):
-                return await generate(self._pool, spec, model, body)
+                async with self._generator.place(model):
+                    return await self._generator.generate(spec, model, body)
         except TimeoutError:
             return None
 

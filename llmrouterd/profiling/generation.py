@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,17 @@ from llmrouterd.aggregate import ChatAggregate
 from llmrouterd.backends.base import Call
 from llmrouterd.catalog import SpeedPoint
 from llmrouterd.errors import UpstreamError, UpstreamLoading
+from llmrouterd.residency.ticket import PROFILING, Ticket
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from llmrouterd.backends.base import Stream
     from llmrouterd.backends.pool import BackendPool
     from llmrouterd.catalog import Model
     from llmrouterd.policy import BackendSpec
+    from llmrouterd.residency.places import Places
+    from llmrouterd.snapshot import Current
 
 _LOADING_PAUSE = 0.1
 _LONGEST_SECONDS = 1e6
@@ -73,37 +79,60 @@ class _Seen:
         )
 
 
-async def generate(pool: BackendPool, spec: BackendSpec, model: Model, body: dict[str, Any]) -> Run:
-    """Send a chat and read its whole answer. Cancelled, it closes the connection, so that the
-    backend stops generating. Raises UpstreamError; waits while the backend loads."""
-    entry = pool.lease(spec)
-    call = Call("chat", model.name, body, model.num_ctx, model.keep_alive)
-    seen = _Seen()
-    stream: Stream | None = None
-    try:
-        while stream is None:
-            started = time.monotonic()
-            try:
-                stream = await entry.backend.stream(call)
-            except UpstreamLoading:
-                await asyncio.sleep(_LOADING_PAUSE)
-        while (frames := await stream.next(None)) is not None:
-            for frame in frames:
-                if frame.chunk is not None:
-                    seen.read(frame.chunk)
-    finally:
-        if stream is not None:
-            stream.close()
-        pool.release(entry)
-    if not seen.first:
-        raise UpstreamError(f"{model.id} generated nothing")
-    return Run(
-        point=seen.point(started),
-        began=seen.first,
-        ended=seen.last,
-        load_seconds=milliseconds(seen.timings.get("load_ms")),
-        answer=seen.aggregate.result(),
-    )
+class Generator:
+    """Generates for measuring, as the least important in the queue."""
+
+    def __init__(self, current: Current, pool: BackendPool, places: Places) -> None:
+        self._current = current
+        self._pool = pool
+        self._places = places
+
+    @asynccontextmanager
+    async def place(self, model: Model) -> AsyncIterator[Ticket]:
+        """The model is loaded and has a place within. Raises UpstreamError: it has not."""
+        ticket = Ticket(model=model.id, priority=PROFILING, client="profiling")
+        await self._places.enter(self._current.snapshot, ticket)
+        try:
+            yield ticket
+        finally:
+            self._places.leave(ticket)
+
+    async def unload(self, model: Model) -> bool:
+        """Whether the model could be taken out of memory."""
+        return self._places.holds(model.id) and await self._places.unload(model.id)
+
+    async def generate(self, spec: BackendSpec, model: Model, body: dict[str, Any]) -> Run:
+        """Send a chat to a model that has a `place`, and read its whole answer. Cancelled, it
+        closes the connection, so that the backend stops generating. Raises UpstreamError; waits
+        while the backend loads."""
+        entry = self._pool.lease(spec)
+        call = Call("chat", model.name, body, model.num_ctx, model.keep_alive)
+        seen = _Seen()
+        stream: Stream | None = None
+        try:
+            while stream is None:
+                started = time.monotonic()
+                try:
+                    stream = await entry.backend.stream(call)
+                except UpstreamLoading:
+                    await asyncio.sleep(_LOADING_PAUSE)
+            while (frames := await stream.next(None)) is not None:
+                for frame in frames:
+                    if frame.chunk is not None:
+                        seen.read(frame.chunk)
+        finally:
+            if stream is not None:
+                stream.close()
+            self._pool.release(entry)
+        if not seen.first:
+            raise UpstreamError(f"{model.id} generated nothing")
+        return Run(
+            point=seen.point(started),
+            began=seen.first,
+            ended=seen.last,
+            load_seconds=milliseconds(seen.timings.get("load_ms")),
+            answer=seen.aggregate.result(),
+        )
 
 
 def _speaks(choice: dict[str, Any]) -> bool:

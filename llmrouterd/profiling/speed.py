@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from llmrouterd.errors import UpstreamError
 from llmrouterd.hardware import probes, read_pools, used_bytes
-from llmrouterd.profiling.generation import Run, generate
 from llmrouterd.profiling.prompts import make_body
 from llmrouterd.profiling.steps import Step, output_length, prompt_length
 
@@ -21,8 +20,10 @@ if TYPE_CHECKING:
     from llmrouterd.catalog import Model
     from llmrouterd.discovery import Discovery
     from llmrouterd.policy import BackendSpec, Policy
+    from llmrouterd.profiling.generation import Generator, Run
     from llmrouterd.profiling.steps import Result
     from llmrouterd.residency.loaded import Residency
+    from llmrouterd.residency.ticket import Ticket
 
 _MEGABYTE = 2**20
 
@@ -31,7 +32,10 @@ class SpeedBench:
     """Measures steps on the real backends. `loaded` holds the models that it has loaded itself;
     whoever sees another use of one takes it out."""
 
-    def __init__(self, pool: BackendPool, discovery: Discovery, residency: Residency) -> None:
+    def __init__(
+        self, generator: Generator, pool: BackendPool, discovery: Discovery, residency: Residency
+    ) -> None:
+        self._generator = generator
         self._pool = pool
         self._discovery = discovery
         self._residency = residency
@@ -46,23 +50,23 @@ class SpeedBench:
             raise UpstreamError(f"backend {model.backend} is gone")
         if step.kind == "load":
             return await self._load(step, model, spec, policy)
-        if step.kind == "parallel":
-            return await self._parallel(step, model, spec, policy)
         if step.kind == "reload":
             return await self._reload(step, model, spec, policy)
-        run = await self._generate(step, model, spec, policy)
-        return {"point": asdict(run.point)}
+        async with self._generator.place(model):
+            if step.kind == "parallel":
+                return await self._parallel(step, model, spec, policy)
+            run = await self._generate(step, model, spec, policy)
+            return {"point": asdict(run.point)}
 
     async def _generate(self, step: Step, model: Model, spec: BackendSpec, policy: Policy) -> Run:
         length = output_length(step, policy.profiling)
-        run = await generate(
-            self._pool, spec, model, make_body(prompt_length(step), length, self._random)
-        )
+        body = make_body(prompt_length(step), length, self._random)
+        run = await self._generator.generate(spec, model, body)
         self._residency.used(model.id)
         return run
 
     async def _load(self, step: Step, model: Model, spec: BackendSpec, policy: Policy) -> Result:
-        """A first answer, which loads the model if nobody has; then what it takes in memory."""
+        """Load the model if nobody has; a first answer; then what it takes in memory."""
         if model.remote:
             run = await self._generate(step, model, spec, policy)
             return {"point": asdict(run.point), "cold": False}
@@ -73,15 +77,14 @@ class SpeedBench:
         before = await self._used_vram()
         if cold:
             self.loaded.add(model.id)
-        run = await self._generate(step, model, spec, policy)
-        after = await self._used_vram()
-        footprint = await self._footprint(spec, model)
-        found: Result = {"point": asdict(run.point), "cold": cold}
-        own = footprint.load_seconds if footprint else None
-        if own is not None:
-            found["load_seconds"] = round(own, 3)
-        elif cold and run.load_seconds is not None:
-            found["load_seconds"] = round(run.load_seconds, 3)
+        async with self._generator.place(model) as ticket:
+            run = await self._generate(step, model, spec, policy)
+            after = await self._used_vram()
+            footprint = await self._footprint(spec, model)
+        found: Result = {"point": asdict(run.point), "cold": cold and ticket.load_seconds is None}
+        load = _load_seconds(footprint, ticket, run if cold else None)
+        if load is not None:
+            found["load_seconds"] = load
         if footprint is not None:
             found["memory"] = {
                 "vram_bytes": footprint.vram_bytes,
@@ -124,22 +127,17 @@ class SpeedBench:
         a process of our own: what somebody else has loaded stays."""
         if model.id not in self.loaded and not spec.models:
             return {"skipped": "it was loaded by somebody else"}
-        entry = self._pool.lease(spec)
-        try:
-            if not await entry.backend.unload(model.name):
-                return {"skipped": "the backend does not unload"}
-        finally:
-            self._pool.release(entry)
+        if not await self._generator.unload(model):
+            return {"skipped": "the backend does not unload"}
         started = time.monotonic()
-        run = await self._generate(step, model, spec, policy)
-        footprint = await self._footprint(spec, model)
+        async with self._generator.place(model) as ticket:
+            run = await self._generate(step, model, spec, policy)
+            footprint = await self._footprint(spec, model)
         self._discovery.wake()
-        own = footprint.load_seconds if footprint else None
-        load = own if own is not None else run.load_seconds
         return {
             "ttft": round(run.began - started, 4),
             "prompt_tokens": run.point.prompt_tokens,
-            "load_seconds": None if load is None else round(load, 3),
+            "load_seconds": _load_seconds(footprint, ticket, run),
         }
 
     async def _used_vram(self) -> int | None:
@@ -153,3 +151,11 @@ class SpeedBench:
             return None  # what it takes is good to know, and no reason to fail
         finally:
             self._pool.release(entry)
+
+
+def _load_seconds(footprint: Footprint | None, ticket: Ticket, run: Run | None) -> float | None:
+    """What a load took: as its backend says, else as we have waited for it, else as its answer
+    says (`run`: of a model that was not loaded)."""
+    own = footprint.load_seconds if footprint else None
+    told = (own, ticket.load_seconds, run.load_seconds if run else None)
+    return next((round(seconds, 3) for seconds in told if seconds is not None), None)

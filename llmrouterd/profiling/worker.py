@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.errors import (
+    UpstreamBusy,
     UpstreamError,
     UpstreamLoading,
     UpstreamStatus,
@@ -24,6 +25,7 @@ from llmrouterd.profiling.ability import (
     with_abilities,
 )
 from llmrouterd.profiling.failures import Failures
+from llmrouterd.profiling.generation import Generator
 from llmrouterd.profiling.live import Live, apply
 from llmrouterd.profiling.plan import Job, after, is_measurable, make_job, without
 from llmrouterd.profiling.progress import Pace, Progress
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from llmrouterd.policy import Policy
     from llmrouterd.profiling.steps import Result
     from llmrouterd.residency.loaded import Residency
+    from llmrouterd.residency.places import Places
     from llmrouterd.snapshot import Current
     from llmrouterd.store import Store
 
@@ -64,7 +67,7 @@ class Profiler:
         self,
         current: Current,
         discovery: Discovery,
-        pool: BackendPool,
+        backends: tuple[BackendPool, Places],
         dispatcher: Dispatcher,
         keep: tuple[Store, Residency],
         on_event: Callable[[str, dict[str, Any]], None],
@@ -74,8 +77,9 @@ class Profiler:
         self._residency = keep[1]
         self._on_event = on_event
         self._records = Records(discovery, keep[0])
-        self._bench = SpeedBench(pool, discovery, keep[1])
-        self._abilities = AbilityBench(pool)
+        generator = Generator(current, *backends)
+        self._bench = SpeedBench(generator, backends[0], discovery, keep[1])
+        self._abilities = AbilityBench(generator)
         self._live = Live()
         self._failures = Failures()
         self._pace = Pace()
@@ -280,7 +284,7 @@ class Profiler:
             and 400 <= error.upstream_status < 500
             and error.upstream_status not in _NOT_THE_STEP
         )
-        gone = isinstance(error, (UpstreamUnreachable, UpstreamLoading))
+        gone = isinstance(error, (UpstreamBusy, UpstreamUnreachable, UpstreamLoading))
         skipped = step.kind != "load" and not gone and (refused or failure.hopeless)
         self._on_event(
             "profile.failed",

@@ -63,7 +63,7 @@ class Places:
         self._waiters: dict[Ticket, asyncio.Future[None]] = {}
         self._errors: dict[str, UpstreamError] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
-        self._moves: set[asyncio.Task[None]] = set()
+        self._moves: set[asyncio.Task[bool]] = set()
         self._reported: dict[str, tuple[tuple[ModelFacts, ...], float]] = {}
         self._made_of: tuple[Policy, Catalog] | None = None
         self.pools: tuple[MemoryPool, ...] = ()
@@ -161,9 +161,11 @@ class Places:
         host = self._host_of(model)
         if not host.unload(model, time.monotonic()):
             return False
+        others = set(self._moves)
         self._act(host)
-        await asyncio.gather(*self._moves, return_exceptions=True)
-        return True
+        # Whoever asked may be gone before it is done.
+        done, _ = await asyncio.wait(self._moves - others)
+        return all(task.result() for task in done)
 
     def holds(self, model: str) -> bool:
         """Whether a model is in memory; one that no host knows is not."""
@@ -252,12 +254,12 @@ class Places:
             text = f"{action.ticket.model} cannot be had now: {action.reason}."
             waiter.set_exception(UpstreamBusy(text, retry_after=max(1.0, action.retry_after)))
 
-    async def _move(self, host: Host, action: Action) -> None:
-        """Load or unload, and tell the host how it went."""
+    async def _move(self, host: Host, action: Action) -> bool:
+        """Load or unload, and tell the host how it went; whether it did."""
         name, kind = action.model, action.kind
         model, spec = self._known[name]
         entry = self._pool.lease(spec)
-        started = time.monotonic()
+        started, moved = time.monotonic(), False
         try:
             async with asyncio.timeout(spec.timeouts.load or None):
                 if kind == "load":
@@ -273,20 +275,31 @@ class Places:
         except (UpstreamError, TimeoutError) as error:
             self._failed(host, action, error)
         else:
-            now = time.monotonic()
-            (host.set_loaded if kind == "load" else host.set_unloaded)(name, now)
-            said = {"model": name, "seconds": round(now - started, 3), "for": action.reason}
-            if kind == "load":
-                self._metrics.observe(self._metrics.load_seconds, now - started, name)
-                self.on_load(model, now - started)
-            else:
-                reason = "room" if action.reason else "owner"
-                self._metrics.inc(self._metrics.evictions, name, reason)
-            self._on_event("model.loaded" if kind == "load" else "model.unloaded", said)
+            moved = True
+            self._tell(host, action, model, time.monotonic() - started)
+            (host.set_loaded if kind == "load" else host.set_unloaded)(name, time.monotonic())
         finally:
             self._pool.release(entry)
         self._act(host)
         self.changed()
+        return moved
+
+    def _tell(self, host: Host, action: Action, model: Model, seconds: float) -> None:
+        """Who has waited for it, the log and the metrics learn of a load or an unload."""
+        metrics, name, target = self._metrics, action.model, action.reason or action.model
+        said = {"model": name, "seconds": round(seconds, 3), "for": action.reason}
+        waiting = [ticket for ticket in host.waiting if ticket.model == target]
+        if action.kind == "load":
+            for ticket in waiting:
+                ticket.load_seconds = seconds
+            metrics.observe(metrics.load_seconds, seconds, name)
+            self.on_load(model, seconds)
+            self._on_event("model.loaded", said)
+            return
+        for ticket in waiting:
+            ticket.evicted = (*ticket.evicted, name)
+        metrics.inc(metrics.evictions, name, "room" if action.reason else "owner")
+        self._on_event("model.unloaded", said)
 
     async def _load(self, backend: Backend, call: Call, name: str) -> None:
         """Load. Raises _Abandoned where nobody waits for it any more, once it is taken back."""

@@ -23,7 +23,8 @@ class Action(NamedTuple):
 @dataclass(eq=False, slots=True, kw_only=True)
 class Ticket:
     """A request in the queue or in flight. priority: index of PRIORITIES. since: its arrival.
-    turn: its place between clients."""
+    turn: its place between clients. load_seconds: of the load that it has waited for, and evicted
+    what was put out for it."""
 
     model: str
     priority: int = CHAT
@@ -32,6 +33,8 @@ class Ticket:
     turn: float = 0.0
     number: int = 0
     started: float | None = None
+    load_seconds: float | None = None
+    evicted: tuple[str, ...] = ()
 
     @property
     def background(self) -> bool:

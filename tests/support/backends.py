@@ -29,7 +29,7 @@ def spec_of(kind: str, url: str = "", **fields: Any) -> BackendSpec:
         "slots": 0,
         "host": "local",
         "poll_seconds": 60,
-        "fallback": False,
+        "start": "always",
         "models": (),
         "stream_usage": True,
         "remote": False,
