@@ -23,6 +23,7 @@ _WARNINGS = (
     ".degraded",
     ".ended",
     ".estimated",
+    ".misfit",
     ".restart_needed",
 )
 _ERRORS = (".crashed",)

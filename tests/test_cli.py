@@ -200,6 +200,32 @@ def test_decide_by_another_policy(shell: Shell, catalog: str) -> None:
     assert found.lines()[0]["model"] == "box/eyes"
 
 
+def test_check_tells_what_can_never_be_loaded(shell: Shell, catalog: str) -> None:
+    policy = shell.folder / "small.yaml"
+    policy.write_text(
+        "backends: [{name: box, type: ollama, url: http://127.0.0.1:9}]\n"
+        "residency: {hosts: [{name: local, vram_gb: 24, max_models: 1}]}\n"
+        "models: [{match: box/coder, vram_gb: 18}, {match: box/talker, vram_gb: 8},"
+        " {match: box/eyes, vram_gb: 40}]\n"
+        "pins: [box/coder]\n"
+    )
+    found = shell("check", str(policy), "--catalog", catalog)
+    assert found.status == 0
+    assert found.out.splitlines()[1:3] == [
+        "never fits: local: box/eyes needs 40.0 GB of 6.0 GB beside the pinned box/coder",
+        "never fits: local: box/talker needs 8.0 GB of 6.0 GB beside the pinned box/coder",
+    ]
+    policy.write_text(
+        policy.read_text().replace("pins: [box/coder]", "pins: [box/coder, box/eyes]")
+    )
+    told = json.loads(shell("check", str(policy), "--catalog", catalog, "--json").out)
+    assert told["ok"]
+    assert told["misfits"] == [
+        "local: 2 models are pinned, and at most 1 are loaded",
+        "local: the pinned box/coder, box/eyes need 58.0 GB of 24.0 GB",
+    ]
+
+
 def test_offline_explanations(shell: Shell, catalog: str) -> None:
     given = json.dumps(user("write python"))
     found = shell("explain", "--offline", "--catalog", catalog, stdin=given)

@@ -452,7 +452,7 @@ async def test_a_fallback_is_not_stopped_under_an_answer(scripted: Scripted) -> 
     wanted: list[bool] = []
 
     class Spare:
-        spec = spec_of("managed", fallback=True)
+        spec = spec_of("managed", start="fallback")
         want = staticmethod(wanted.append)
 
     spare = Entry(Spare())  # type: ignore[arg-type]

@@ -24,7 +24,10 @@ async def vram(request: web.Request) -> web.Response:
     places.follow(state.current.snapshot)
     return json_response(
         {
-            "hosts": [_host(name, host, now) for name, host in places.hosts.items()],
+            "hosts": [
+                {**_host(name, host, now), "misfits": places.misfits.get(name, ())}
+                for name, host in places.hosts.items()
+            ],
             "cards": [asdict(pool) for pool in places.pools],
             "history": [{"at": at, "used": used} for at, used in places.history],
         }

@@ -18,6 +18,7 @@ from llmrouterd.config import load_policy
 from llmrouterd.errors import ConfigError
 from llmrouterd.policy_tests import count_results, describe_result, problems_of, run_tests
 from llmrouterd.problems import Problem
+from llmrouterd.residency.needs import misfits
 from llmrouterd.server import EXIT_REFUSED, serve
 from llmrouterd.settings import read_settings
 
@@ -45,10 +46,11 @@ def check_command(options: argparse.Namespace) -> int:
     testing = options.tests or options.catalog is not None
     problems: tuple[Problem, ...] = ()
     results: tuple[Result, ...] = ()
+    unfit: tuple[str, ...] = ()
     try:
         policy = load_policy(settings)
         if testing:
-            results = _run_tests(policy, options.catalog)
+            results, unfit = _run_tests(policy, options.catalog)
     except ConfigError as error:
         problems = error.problems
     except CatalogFileError as error:
@@ -61,6 +63,7 @@ def check_command(options: argparse.Namespace) -> int:
         shown: dict[str, Any] = {"problems": [asdict(problem) for problem in problems]}
         if testing:
             shown["tests"] = [describe_result(result) for result in results]
+            shown["misfits"] = unfit
         print(json.dumps({"ok": not problems and not failed, **shown}))
         return 1 if problems or failed else 0
     if problems:
@@ -70,17 +73,22 @@ def check_command(options: argparse.Namespace) -> int:
         f"{settings.policy}: ok ({len(policy.rules)} rules, {len(policy.backends)} backends, "
         f"{len(policy.categories)} categories, digest {policy.digest})"
     )
+    for message in unfit:
+        print(f"never fits: {message}")
     if testing:
         _print_results(results)
     return 1 if failed else 0
 
 
-def _run_tests(policy: Policy, catalog_file: str | None) -> tuple[Result, ...]:
-    """The policy's own tests; those of models by a catalog file. Raises CatalogFileError."""
+def _run_tests(
+    policy: Policy, catalog_file: str | None
+) -> tuple[tuple[Result, ...], tuple[str, ...]]:
+    """The policy's own tests, and by a catalog file those of models, and which of these can never
+    be loaded. Raises CatalogFileError."""
     if catalog_file is None:
-        return run_tests(policy)
+        return run_tests(policy), ()
     catalog, load = read_catalog(catalog_file, policy)
-    return run_tests(policy, catalog, load)
+    return run_tests(policy, catalog, load), misfits(policy, catalog)
 
 
 def _print_results(results: tuple[Result, ...]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmrouterd.hardware import own_memory, used_bytes
 from llmrouterd.policy_residency import LOCAL
+from llmrouterd.residency.plan import gigabytes
 from llmrouterd.residency.ticket import Limits, ModelNeeds
 from llmrouterd.scorer import load_seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from llmrouterd.catalog import Model, ModelFacts
+    from llmrouterd.catalog import Catalog, Model, ModelFacts
     from llmrouterd.hardware import MemoryPool
     from llmrouterd.policy import BackendSpec, Policy
 
@@ -79,3 +81,50 @@ def memory_of(model: Model) -> int:
     measured = model.profile.vram_bytes
     estimate = (model.size_bytes or 0) * _BESIDE_WEIGHTS
     return model.vram or measured or round(estimate)
+
+
+def never_fit(limits: Limits, needs: Mapping[str, ModelNeeds]) -> tuple[str, ...]:
+    """What cannot be loaded on a host whatever is put out, each with its numbers."""
+    budget = limits.budget
+    pinned = [name for name, each in needs.items() if each.pinned]
+    found = []
+    if limits.most is not None and len(pinned) > limits.most:
+        found.append(f"{len(pinned)} models are pinned, and at most {limits.most} are loaded")
+    if budget is None:
+        return tuple(found)
+    kept = sum(needs[name].size for name in pinned)
+    if kept > budget:
+        found.append(
+            f"the pinned {', '.join(pinned)} need {gigabytes(kept)} of {gigabytes(budget)}"
+        )
+        kept = 0
+    beside = f" beside the pinned {', '.join(pinned)}" if kept else ""
+    found += [
+        f"{name} needs {gigabytes(each.size)} of {gigabytes(budget - kept)}{beside}"
+        for name, each in needs.items()
+        if not each.pinned and each.size > budget - kept
+    ]
+    return tuple(found)
+
+
+def misfits(policy: Policy, catalog: Catalog) -> tuple[str, ...]:
+    """`never_fit` of each declared host, each message after the host's name. What this policy
+    says of a model counts before the catalog, which may be older."""
+    found: list[str] = []
+    for host in policy.residency.hosts:
+        specs = {spec.name: spec for spec in policy.backends if spec.host == host.name}
+        needs = {
+            model.id: model_needs(_declared(model, policy), specs[model.backend], None, policy)
+            for model in catalog.models
+            if model.backend in specs and not model.remote
+        }
+        messages = never_fit(host_limits(host.name, policy), needs)
+        found += [f"{host.name}: {message}" for message in messages]
+    return tuple(found)
+
+
+def _declared(model: Model, policy: Policy) -> Model:
+    said = [override for override in policy.models if override.match.match(model.id)]
+    pinned = any(override.pinned for override in said) or policy.pins.match(model.id)
+    vram = [override.vram for override in said if override.vram is not None]
+    return replace(model, pinned=pinned, vram=vram[-1] if vram else model.vram)

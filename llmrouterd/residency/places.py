@@ -12,7 +12,7 @@ from llmrouterd.backends.base import Call
 from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from llmrouterd.hardware import probes, read_pools
 from llmrouterd.residency.host import Host
-from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs
+from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs, never_fit
 from llmrouterd.residency.ticket import PRIORITIES, ModelNeeds, Ticket
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Places:
         self._pool = pool
         self._on_event = on_event
         self.hosts: dict[str, Host] = {}
+        self.misfits: dict[str, tuple[str, ...]] = {}
         self._known: dict[str, tuple[Model, BackendSpec]] = {}
         self._hosts: dict[Ticket, Host] = {}
         self._waiters: dict[Ticket, asyncio.Future[None]] = {}
@@ -102,8 +103,15 @@ class Places:
             }
             host.foreign = foreign_bytes(name, self.pools, host.used - host.foreign)
             host.configure(host_limits(name, policy, self.pools), needs, now)
+            self._warn(name, never_fit(host.limits, needs))
         for backend, reported in self._reported.items():
             self.report(backend, *reported)
+
+    def _warn(self, name: str, misfits: tuple[str, ...]) -> None:
+        if misfits != self.misfits.get(name, ()):
+            self.misfits[name] = misfits
+            for message in misfits:
+                self._on_event("host.misfit", {"host": name, "reason": message})
 
     async def enter(self, snapshot: Snapshot, ticket: Ticket) -> None:
         """Wait until the ticket's model is loaded and has a free slot. Every enter that returns
