@@ -139,9 +139,9 @@ def test_terms_are_named_and_zero_ones_left_out() -> None:
     assert list(found) == ["quality", "time", "cost", "stickiness", "tools", "resident", "pinned"]
     # 1000 tokens in and 400 out, in cents, times 5 points.
     assert found["cost"] == pytest.approx(-5.0 * (1000 * 10 + 400 * 30) / 10_000)
-    assert found["stickiness"] == 15.0 + 200.0
+    assert found["stickiness"] == 8.0 + 200.0
     assert (found["tools"], found["resident"], found["pinned"]) == (4.0, 1.0, 1.0)
-    assert terms(rich, load=load)["stickiness"] == 15.0
+    assert terms(rich, load=load)["stickiness"] == 8.0
 
 
 def test_a_free_model_costs_nothing() -> None:

@@ -20,8 +20,8 @@ IMAGE = [
 ]
 # Python goes to the coder, everything else to the talker, by clear margins.
 RULES = [
-    {"name": "code", "when": {"category": ["coding"]}, "prefer": {"s/coder": 10}},
-    {"name": "default", "prefer": {"s/talker": 10}},
+    {"name": "code", "when": {"category": ["coding"]}, "prefer": {"s/coder": 5}},
+    {"name": "default", "prefer": {"s/talker": 5}},
 ]
 
 
@@ -53,12 +53,12 @@ def _chat(id_: str) -> dict[str, str]:
 
 async def test_a_follow_up_keeps_the_model(daemon: Running) -> None:
     assert _who(await daemon.chat("Write python", headers=_chat("a"))) == "coder"
-    # Ten points for the talker are less than the fifteen that moving would cost.
+    # Five points for the talker are less than the eight that moving would cost.
     assert _who(await daemon.chat("And why is the sky blue?", headers=_chat("a"))) == "coder"
     assert _who(await daemon.chat("And why is the sky blue?", headers=_chat("b"))) == "talker"
     explained = await daemon.explain("And why is the sky blue?", headers=_chat("a"))
     terms = {row["model"]: row["terms"] for row in explained["ranked"]}
-    assert terms["s/coder"]["stickiness"] == 15.0
+    assert terms["s/coder"]["stickiness"] == 8.0
     assert "stickiness" not in terms["s/talker"]
 
 
@@ -67,7 +67,7 @@ async def test_another_wins_by_a_margin(backend: FaultServer, open_daemon: Opene
     policy = {"backends": [openai_backend("s", backend.url)], "rules": rules}
     daemon = await open_daemon(policy)
     assert _who(await daemon.chat("Why is the sky blue?", headers=_chat("a"))) == "talker"
-    assert _who(await daemon.chat("Write python", headers=_chat("a"))) == "coder"  # 40 > 15
+    assert _who(await daemon.chat("Write python", headers=_chat("a"))) == "coder"  # 40 > 8
     assert _who(await daemon.chat("Why is the sky blue?", headers=_chat("a"))) == "talker"
 
 
