@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmrouterd.backends.base import Call, Stream
     from llmrouterd.policy import BackendSpec
 
-_UNLOAD_LOOKS, _LOOK_PAUSE = 100, 0.1
+_UNLOAD_LOOKS, _LOOK_PAUSE = 300, 0.03
 _LOADED = {"loaded": True, "sleeping": False, "unloaded": False, "loading": False}
 
 

