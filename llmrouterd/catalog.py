@@ -10,6 +10,8 @@ from llmrouterd.probes.result import Tally
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from llmrouterd.footprint import Cache
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
@@ -17,7 +19,8 @@ class ModelFacts:
 
     context: tokens that one request may have. slots: requests answered at the same time.
     loaded: in memory now; None where the backend does not tell. movable: it can be loaded and
-    unloaded on request. memory: bytes that it takes while it is loaded.
+    unloaded on request. memory: bytes that it takes while it is loaded. cache: what a context
+    will take.
     """
 
     name: str
@@ -36,6 +39,7 @@ class ModelFacts:
     loaded: bool | None = None
     movable: bool = False
     memory: int | None = None
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

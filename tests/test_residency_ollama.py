@@ -70,7 +70,7 @@ async def test_what_cannot_fit_is_refused_with_the_numbers(
     daemon = await start(open_daemon, ollama)
     answer = await daemon.chat("Hello", model="giant:1b")
     assert answer.status == 503
-    assert "72.0 GB of 11.0 GB" in answer.data["error"]["message"]
+    assert "64.1 GB of 11.0 GB" in answer.data["error"]["message"]
     assert "retry-after" in answer.headers
     explained = await daemon.post(
         "/admin/explain", {"messages": [{"role": "user", "content": "a"}]}

@@ -25,10 +25,8 @@ from statistics import quantiles
 from typing import Any, NamedTuple
 
 import aiohttp
-import numpy as np
-from gguf import GGUFReader, GGUFWriter, LlamaFileType, quants
 
-from tests.support.llama import copy_metadata, real_llama_router, smollm2_path
+from tests.support.llama import real_llama_router, smollm2_f16_path
 from tests.support.policies import running
 
 MODELS = ("coder", "talker")
@@ -73,22 +71,6 @@ def make_chats(count: int, between: float, seed: int) -> list[Chat]:
         model = model if rng.random() < 0.5 else rng.choice(MODELS)
         made.append(Chat(at, model, ASKED[model].format(rng.choice(TOPICS[model]))))
     return made
-
-
-def as_f16(source: Path, target: Path) -> None:
-    """The same model in 16 bits, which the portable llama-server can run."""
-    reader = GGUFReader(source)
-    writer = GGUFWriter(target, reader.fields["general.architecture"].contents())
-    copy_metadata(reader, writer, {"general.file_type": int(LlamaFileType.MOSTLY_F16)})
-    for tensor in reader.tensors:
-        data = tensor.data
-        if tensor.tensor_type.name != "F32":
-            data = quants.dequantize(data, tensor.tensor_type).astype(np.float16)
-        writer.add_tensor(tensor.name, data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 async def _count_loads(session: aiohttp.ClientSession, url: str, seen: Counter[str]) -> None:
@@ -182,8 +164,8 @@ async def compare(chats: list[Chat]) -> list[Row]:
         folder = Path(name)
         models = folder / "models"
         models.mkdir()
-        as_f16(smollm2_path(), models / f"{MODELS[0]}.gguf")
-        shutil.copy(models / f"{MODELS[0]}.gguf", models / f"{MODELS[1]}.gguf")
+        for model in MODELS:
+            shutil.copy(smollm2_f16_path(), models / f"{model}.gguf")
         async with real_llama_router(models, models_max=1) as url:
             rows.append(await measure("llama-server's router", chats, url, url, "{}"))
         for label, naming in (("the same names", "r/{}"), ("choosing", "hubrouter/main")):

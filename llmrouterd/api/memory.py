@@ -55,6 +55,15 @@ def _host(name: str, host: Host, now: float) -> dict[str, Any]:
             }
             for held in host.room(now).held
         ],
+        "footprints": [
+            {
+                "model": name,
+                "bytes": host.models[name].size,
+                "basis": host.models[name].basis,
+                "error": round(host.models[name].error, 2),
+            }
+            for name in sorted(host.served)
+        ],
         "moving": None
         if moving is None
         else {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Footprint, Hooks, ModelFacts
+from llmrouterd.backends.gguf import GGUFError, read_header
 from llmrouterd.backends.llama_process import (
     LlamaProcess,
     LlamaSpec,
@@ -17,6 +18,7 @@ from llmrouterd.backends.llama_process import (
 )
 from llmrouterd.backends.llamacpp import LlamaCppBackend
 from llmrouterd.errors import UpstreamError, UpstreamLoading, UpstreamUnreachable
+from llmrouterd.footprint import cache_of
 
 if TYPE_CHECKING:
     from llmrouterd.backends.base import Call, Stream
@@ -121,7 +123,8 @@ class _Server:
         on_demand = self._spec.start == "on_demand"
         if self.client is None:
             if on_demand:
-                return self._facts or (self._declared(),)
+                self._facts = self._facts or await asyncio.to_thread(self._declare)
+                return self._facts
             if self.process.state == "failed":
                 raise UpstreamUnreachable(f"{self._model.name} could not be started: {self.detail}")
             # While it is started anew on purpose, requests wait for it.
@@ -137,6 +140,7 @@ class _Server:
                 if self._model.embeddings
                 else found.capabilities,
                 movable=on_demand,
+                cache=self._facts[0].cache if self._facts else None,
             )
             for found in facts[:1]
         )
@@ -186,15 +190,20 @@ class _Server:
             await self._stopping
         await self._stop()
 
-    def _declared(self) -> ModelFacts:
-        """What is known of a model whose process has never run."""
+    def _declare(self) -> tuple[ModelFacts, ...]:
+        """What is known of a model whose process has never run; nothing where it has no file."""
         model = self._model
         try:
             file = find_model(model.model)
             size = file.stat().st_size
         except (LlamaUnavailable, OSError) as error:
-            raise UpstreamUnreachable(f"{model.name} cannot be started: {error}") from None
-        return ModelFacts(
+            self.detail = f"cannot be started: {error}"
+            return ()
+        try:
+            cache = cache_of(read_header(file))
+        except GGUFError:
+            cache = None  # the server says it better, once it is asked to load it
+        facts = ModelFacts(
             name=model.name,
             file=file.name,
             capabilities=frozenset({"embedding"}) if model.embeddings else None,
@@ -203,7 +212,9 @@ class _Server:
             slots=model.parallel,
             loaded=False,
             movable=True,
+            cache=cache,
         )
+        return (facts,)
 
     def _new_process(self) -> LlamaProcess:
         fields = {name: getattr(self._model, name) for name in self._model.__dataclass_fields__}

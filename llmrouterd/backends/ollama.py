@@ -194,6 +194,7 @@ def _facts(tag: TaggedModel, shown: ShownModel, running: RunningModel | None) ->
         quantization=shown.quantization or tag.quantization,
         loaded=running is not None,
         movable=tag.remote_host is None,
+        cache=shown.cache,
         memory=(running.size_vram or running.size) if running is not None else None,
     )
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from llmrouterd.footprint import Cache, cache_of
+
 _SCALE = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 _SIZE = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([KMBT]?)\s*", re.IGNORECASE | re.ASCII)
 _NUM_CTX = re.compile(r"^\s*num_ctx\s+\"?(\d{1,12})\"?\s*$", re.MULTILINE | re.ASCII)
@@ -57,6 +59,7 @@ class ShownModel:
     embedding_length: int | None = None
     capabilities: frozenset[str] = frozenset()
     modified_at: str | None = None
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,7 @@ def parse_show(body: object) -> ShownModel:
         or parse_size(details.get("parameter_size")),
         quantization=_text(details.get("quantization_level")),
         trained_context=trained,
+        cache=cache_of(info),
         num_ctx=set_by_file,
         context_length=min(limits, default=None),
         embedding_length=_architecture_count(info, architecture, "embedding_length"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
+from llmrouterd.footprint import estimate
 from llmrouterd.hardware import own_memory, used_bytes
 from llmrouterd.policy_residency import LOCAL
 from llmrouterd.residency.plan import gigabytes
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
     from llmrouterd.hardware import MemoryPool
     from llmrouterd.policy import BackendSpec, Policy
 
-# What a model takes besides its weights, where nothing better is known: cache and buffers.
-_BESIDE_WEIGHTS = 1.2
+
+class _Memory(TypedDict, total=False):
+    """Of `ModelNeeds`."""
+
+    size: int
+    basis: str
+    error: float
 
 
 def host_limits(name: str, policy: Policy, pools: Sequence[MemoryPool] = ()) -> Limits:
@@ -63,7 +69,7 @@ def model_needs(
         slots = 1  # OLLAMA_NUM_PARALLEL, unless it is set
     groups = [group for group in policy.residency.apart if group.match(model.id)]
     return ModelNeeds(
-        size=memory_of(model),
+        **memory_of(model, facts),
         slots=slots,
         load_seconds=load_seconds_of(model, policy.scoring.assumed),
         pinned=model.pinned,
@@ -76,11 +82,18 @@ def model_needs(
     )
 
 
-def memory_of(model: Model) -> int:
-    """Bytes that a model takes once it is loaded: declared, measured, or estimated."""
-    measured = model.profile.vram_bytes
-    estimate = (model.size_bytes or 0) * _BESIDE_WEIGHTS
-    return model.vram or measured or round(estimate)
+def memory_of(model: Model, facts: ModelFacts | None) -> _Memory:
+    """What a model takes once it is loaded: declared, measured, or estimated."""
+    if model.vram:
+        return {"size": model.vram, "basis": "declared"}
+    if model.profile.vram_bytes:
+        return {"size": model.profile.vram_bytes, "basis": "measured"}
+    context = model.num_ctx or model.context
+    cache = facts.cache if facts else None
+    slots = (facts.slots if facts else None) or 1
+    told = cache.of(context) * slots if cache and context else None
+    size, error = estimate(model.size_bytes or 0, model.size_b, context, told)
+    return {"size": size if model.size_bytes else 0, "basis": "estimated", "error": error}
 
 
 def never_fit(limits: Limits, needs: Mapping[str, ModelNeeds]) -> tuple[str, ...]:

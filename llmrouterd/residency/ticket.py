@@ -43,9 +43,11 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelNeeds:
-    """A model as its host sees it. size: bytes in memory. slots: requests at once, None for any
-    number. load_seconds: expected. pinned: it stays loaded. movable: the backend loads and
-    unloads it when told; otherwise it is always ready. apart: models that must not be beside it."""
+    """A model as its host sees it. size: bytes in memory, by `basis` (declared, measured or
+    estimated, then with `error` as the share by which it may be wrong). slots: requests at once,
+    None for any number. load_seconds: expected. pinned: it stays loaded. movable: the backend
+    loads and unloads it when told; otherwise it is always ready. apart: models that must not be
+    beside it."""
 
     size: int = 0
     slots: int | None = None
@@ -53,6 +55,8 @@ class ModelNeeds:
     pinned: bool = False
     movable: bool = True
     apart: frozenset[str] = frozenset()
+    basis: str = "estimated"
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

