@@ -26,6 +26,7 @@ from llmrouterd.errors import (
 )
 from llmrouterd.explanation import Attempt
 from llmrouterd.outgoing import call_for, ticket_for
+from llmrouterd.residency.ticket import CHAT
 from llmrouterd.scorer import Load
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class Dispatcher:
     def in_flight(self) -> int:
         return sum(self.busy.values())
 
-    def load(self, snapshot: Snapshot, session: str) -> Load:
-        """A frozen view of the live state for one decision."""
+    def load(self, snapshot: Snapshot, session: str, priority: int = CHAT) -> Load:
+        """A frozen view of the live state for one decision of this priority."""
         cooling: dict[str, str] = {}
         view = self.cooldowns.view(time.monotonic())
         for model in snapshot.catalog.models if view else ():
@@ -95,7 +96,7 @@ class Dispatcher:
             cooling=cooling,
             slots=self._residency.slots,
             sticky=sticky[0] if sticky and sticky[1] > time.monotonic() else "",
-            standing=self._places.standing(snapshot),
+            standing=self._places.standing(snapshot, priority),
         )
 
     def remember(self, session: str, model: str, policy: Policy) -> None:

@@ -22,10 +22,15 @@ _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "fun
 def ticket_for(chat: ChatRequest, signals: Signals | None, model: Model) -> Ticket:
     """A request's place in the queue: somebody reads a stream as it comes. signals: None of
     embeddings."""
+    client = signals.client if signals else ""
+    return Ticket(model=model.id, priority=priority_of(chat, signals), client=client)
+
+
+def priority_of(chat: ChatRequest, signals: Signals | None) -> int:
+    """A request's priority, an index of PRIORITIES."""
     if signals is None:
-        return Ticket(model=model.id, priority=API)
-    priority = TASK if signals.task else CHAT if chat.stream else API
-    return Ticket(model=model.id, priority=priority, client=signals.client)
+        return API
+    return TASK if signals.task else CHAT if chat.stream else API
 
 
 def call_for(

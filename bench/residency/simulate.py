@@ -156,9 +156,9 @@ class Simulation:
             session=talk.name,
             client=talk.client,
         )
-        self._try(asked, self._ranked(signals))
+        self._try(asked, self._ranked(signals, _priority(asked)))
 
-    def _ranked(self, signals: Signals) -> tuple[str, ...]:
+    def _ranked(self, signals: Signals, priority: int) -> tuple[str, ...]:
         if self.system.fixed:
             return (self._best,)
         used = self._used.get(signals.session, "")
@@ -170,14 +170,15 @@ class Simulation:
             busy=dict(self._busy),
             slots=dict.fromkeys(ids, world.SLOTS),
             sticky=used,
-            standing=self.host.standings(ids, self._now) if self.host else {},
+            standing=self.host.standings(ids, self._now, priority) if self.host else {},
         )
         decision = decide(signals, self.policy, self.catalog, load)
         return tuple(candidate.model for candidate in decision.ranked)
 
     def _try(self, asked: _Asked, ranked: tuple[str, ...]) -> None:
-        priority = TASK if asked.task else CHAT if asked.conversation.interactive else API
-        ticket = Ticket(model=ranked[0], priority=priority, client=asked.conversation.client)
+        ticket = Ticket(
+            model=ranked[0], priority=_priority(asked), client=asked.conversation.client
+        )
         self._asked[ticket] = asked, ranked[1 : self.policy.failover.attempts]
         self.memory.arrive(ticket, self._now)
         self._act()
@@ -274,6 +275,10 @@ class Simulation:
             complexity=turn.complexity,
         )
         return quality_of(self._model(name), signals, self.policy)
+
+
+def _priority(asked: _Asked) -> int:
+    return TASK if asked.task else CHAT if asked.conversation.interactive else API
 
 
 def quality_of(model: Model, signals: Signals, policy: Policy) -> float:

@@ -27,6 +27,7 @@ from llmrouterd.errors import (
     UpstreamError,
 )
 from llmrouterd.journal import Outcome
+from llmrouterd.outgoing import priority_of
 from llmrouterd.signals import RequestContext
 from llmrouterd.signature import render
 
@@ -61,7 +62,7 @@ def read_decision(
     if ask.preset:
         context = replace(context, preset=ask.preset)
     signals = classify(chat, snapshot.policy, context, state.tokens, snapshot.examples)
-    load = state.dispatcher.load(snapshot, signals.session)
+    load = state.dispatcher.load(snapshot, signals.session, priority_of(chat, signals))
     return decide(signals, snapshot.policy, snapshot.catalog, load, ask, snapshot.generation)
 
 

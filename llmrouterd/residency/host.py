@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from llmrouterd.residency.plan import Held, Plan, Room, Wanted, plan
 from llmrouterd.residency.reuse import Reuse
-from llmrouterd.residency.ticket import CHAT, Action, Limits, ModelNeeds, Ticket
+from llmrouterd.residency.ticket import CHAT, TASK, Action, Limits, ModelNeeds, Ticket
 from llmrouterd.scorer import Standing
 
 if TYPE_CHECKING:
@@ -187,17 +187,19 @@ class Host:
             self._draining = frozenset()
             self._make_room(now)
 
-    def standings(self, models: Iterable[str], now: float) -> dict[str, Standing]:
-        """How long a chat would wait for each of these models, and what it would push out."""
+    def standings(
+        self, models: Iterable[str], now: float, priority: int = CHAT
+    ) -> dict[str, Standing]:
+        """How long a request would wait for each of these models, and what it would push out."""
         room = self.room(now)
-        return {model: self._standing(model, room, now) for model in models}
+        return {model: self._standing(model, room, priority, now) for model in models}
 
-    def _standing(self, model: str, room: Room, now: float) -> Standing:
+    def _standing(self, model: str, room: Room, priority: int, now: float) -> Standing:
         until, reason = self._bar(model)
         if now < until:
             return Standing("resting", reason=reason)
-        found = self._plan(model, room)
-        wait = self._expected_wait(model, found, CHAT, now)
+        found = self._plan(model, room, background=priority >= TASK)
+        wait = self._expected_wait(model, found, priority, now)
         if found.kind == "ready":
             return Standing("ready", wait)
         if self.moving is not None and self.moving.target == model:
@@ -363,7 +365,7 @@ class Host:
         """Seconds until a request that came now could start, its own load not counted; a rough
         figure from how long answers have taken here."""
         needs = self.models[model]
-        service = self._service.get(model, 0.0)
+        service = self._service.get(model, needs.answer_seconds)
         ahead = sum(t.model == model and t.priority <= priority for t in self.waiting)
         ahead += len(self._in_flight(model))
         slots = needs.slots
@@ -380,7 +382,7 @@ class Host:
     def _until_idle(self, victims: Iterable[str], now: float) -> float:
         longest = 0.0
         for name in victims:
-            service = self._service.get(name, 0.0)
+            service = self._service.get(name, self.models[name].answer_seconds)
             queued = len(self._in_queue(name))
             running = self._in_flight(name)
             left = [max(0.5, service - (now - (ticket.started or now))) for ticket in running]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from llmrouterd.hardware import MemoryPool
     from llmrouterd.policy import BackendSpec, Policy
 
+_ANSWER_TOKENS = 300.0
+
 
 class _Memory(TypedDict, total=False):
     """Of `ModelNeeds`."""
@@ -72,6 +74,7 @@ def model_needs(
         **memory_of(model, facts),
         slots=slots,
         load_seconds=load_seconds_of(model, policy.scoring.assumed),
+        answer_seconds=_ANSWER_TOKENS / _decode(model, policy),
         pinned=model.pinned,
         movable=facts is not None and facts.movable,
         apart=frozenset(
@@ -80,6 +83,16 @@ def model_needs(
             if other != model.id and any(group.match(other) for group in groups)
         ),
     )
+
+
+def _decode(model: Model, policy: Policy) -> float:
+    """Tokens a second that it writes."""
+    assumed = policy.scoring.assumed
+    if model.remote:
+        usual = assumed.remote_tokens_per_second
+    else:
+        usual = assumed.decode_tokens_per_second / (model.size_b or assumed.size_b)
+    return model.profile.decode_tokens_per_second or usual
 
 
 def memory_of(model: Model, facts: ModelFacts | None) -> _Memory:

@@ -13,7 +13,7 @@ from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from llmrouterd.hardware import probes, read_pools
 from llmrouterd.residency.host import Host
 from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs, never_fit
-from llmrouterd.residency.ticket import PRIORITIES, ModelNeeds, Ticket
+from llmrouterd.residency.ticket import CHAT, PRIORITIES, ModelNeeds, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,14 +192,15 @@ class Places:
         if load is not None and not wanted:
             load.cancel()
 
-    def standing(self, snapshot: Snapshot) -> dict[str, Standing]:
-        """How every model stands whose host has something to say."""
+    def standing(self, snapshot: Snapshot, priority: int = CHAT) -> dict[str, Standing]:
+        """How every model stands, for a request of this priority, whose host has something to
+        say."""
         self.follow(snapshot)
         now = time.monotonic()
         found: dict[str, Standing] = {}
         for host in self.hosts.values():
             told = (name for name in host.served if _has_say(host.models[name]))
-            found |= host.standings(told, now)
+            found |= host.standings(told, now, priority)
         return found
 
     def report(self, backend: str, facts: tuple[ModelFacts, ...], asked_at: float) -> None:

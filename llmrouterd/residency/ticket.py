@@ -45,13 +45,15 @@ class Ticket:
 class ModelNeeds:
     """A model as its host sees it. size: bytes in memory, by `basis` (declared, measured or
     estimated, then with `error` as the share by which it may be wrong). slots: requests at once,
-    None for any number. load_seconds: expected. pinned: it stays loaded. movable: the backend
+    None for any number. load_seconds: expected. answer_seconds: of a usual answer, until some have
+    been seen. pinned: it stays loaded. movable: the backend
     loads and unloads it when told; otherwise it is always ready. apart: models that must not be
     beside it."""
 
     size: int = 0
     slots: int | None = None
     load_seconds: float = 0.0
+    answer_seconds: float = 0.0
     pinned: bool = False
     movable: bool = True
     apart: frozenset[str] = frozenset()
