@@ -1,7 +1,8 @@
 """How fast does a full queue say no?   python -m bench.refusals [--requests 300]
 
 A daemon whose only model is busy and whose queue is full, asked again and again over one
-connection; beside it the same client on GET /health, which says what the machine and the client cost.
+connection; beside it the same client on GET /health, which says what the machine and the client
+cost.
 """
 
 from __future__ import annotations

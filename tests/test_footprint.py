@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
+from llmrouterd.backends.base import Call
 from llmrouterd.backends.gguf import GGUFError, read_header
 from llmrouterd.backends.llama_process import LlamaProcess, LlamaSpec
 from llmrouterd.backends.managed import resident_bytes
 from llmrouterd.footprint import Cache, cache_of, estimate
-from tests.support.llama import llama_server_path, smollm2_f16_path, smollm2_path
+from tests.support.backends import open_backend, spec_of
+from tests.support.llama import (
+    llama_server_path,
+    model_paths,
+    real_llama_router,
+    smollm2_f16_path,
+    smollm2_path,
+)
 
 QWEN3_8B = {
     "general.architecture": "qwen3",
@@ -102,6 +110,26 @@ def test_a_broken_header(tmp_path: Path, data: bytes, message: str) -> None:
     file.write_bytes(data)
     with pytest.raises(GGUFError, match=message):
         read_header(file)
+
+
+async def test_a_router_tells_the_shape_from_its_files_and_slots_once_loaded(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.gguf").symlink_to(model_paths()["tiny-random"])
+    async with real_llama_router(tmp_path, n_parallel=3) as url:
+        backend = open_backend(spec_of("llamacpp", url))
+        try:
+            (before,) = await backend.discover()
+            assert (before.loaded, before.slots) == (False, None)
+            assert before.cache == cache_of(read_header(model_paths()["tiny-random"]))
+            await backend.load(Call("chat", "a", {}))
+            (after,) = await backend.discover()
+            assert (after.loaded, after.slots) == (True, 3)
+            assert await backend.unload("a")
+            (again,) = await backend.discover()  # and asking has not loaded it again
+            assert (again.loaded, again.slots) == (False, 3)
+        finally:
+            await backend.close()
 
 
 async def resident(path: Path, context: int) -> int:

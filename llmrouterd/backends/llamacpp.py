@@ -1,8 +1,8 @@
 """llama.cpp's server: one model, or its router mode with many.
 
 It closes the connection after every stream and after five idle seconds whatever it announces,
-so connections to it are not kept. `/props`, `/slots` and `/metrics` with `?model=` load that
-model on a router, so they are asked of a single-model server only.
+so connections to it are not kept. `/props` with `?model=` loads that model on a router, so it is
+asked of loaded ones only, and with `autoload=false`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from llmrouterd.backends.base import Footprint, Hooks, ModelFacts
+from llmrouterd.backends.gguf import GGUFError, read_header
 from llmrouterd.backends.http import HttpClient
 from llmrouterd.backends.openai import PATHS, entries, first_int, stream_body, texts
 from llmrouterd.backends.stream import open_stream
 from llmrouterd.errors import UpstreamError, UpstreamStatus
+from llmrouterd.footprint import Cache, cache_of
 
 if TYPE_CHECKING:
     from llmrouterd.backends.base import Call, Stream
@@ -33,7 +36,9 @@ class LlamaCppBackend:
     def __init__(self, spec: BackendSpec, hooks: Hooks) -> None:
         self.spec = spec
         self._client = HttpClient(replace(spec, url=spec.url.removesuffix("/v1")), pooled=False)
-        self._metas: dict[str, dict[str, Any]] = {}
+        # Of a router's models, by digest: what each has told while it was loaded, and its file.
+        self._told: dict[str, dict[str, Any]] = {}
+        self._caches: dict[str, Cache | None] = {}
 
     async def discover(self) -> tuple[ModelFacts, ...]:
         """See `Backend`."""
@@ -42,7 +47,8 @@ class LlamaCppBackend:
         listed = tuple(entries(listing, self.spec.name))
         if not router:
             return tuple(_single_facts(entry, props) for entry in listed)
-        return await asyncio.to_thread(lambda: tuple(map(self._routed, listed)))
+        files = await asyncio.to_thread(lambda: [self._file_of(entry) for entry in listed])
+        return tuple([await self._routed(*pair) for pair in zip(listed, files, strict=True)])
 
     async def stream(self, call: Call) -> Stream:
         """See `Backend`."""
@@ -91,14 +97,30 @@ class LlamaCppBackend:
         """See `Backend`."""
         await self._client.close()
 
-    def _routed(self, entry: dict[str, Any]) -> ModelFacts:
-        """A router's model. It tells its size and context while it is loaded only; they are
-        remembered, or a profile would be lost with every unloading."""
+    def _file_of(self, entry: dict[str, Any]) -> str:
+        """The digest of a router's model, whose shape is read from its file where that is here."""
         digest = _file_digest(entry)
+        if digest not in self._caches:
+            try:
+                header = read_header(Path(_argument(entry, "-m", "--model")))
+            except (OSError, GGUFError):
+                header = {}
+            self._caches[digest] = cache_of(header)
+        return digest
+
+    async def _routed(self, entry: dict[str, Any], digest: str) -> ModelFacts:
+        """A router's model. It tells its size, context and slots while it is loaded only; they are
+        remembered, or a profile would be lost with every unloading."""
         meta = entry.get("meta")
         if isinstance(meta, dict) and meta:
-            self._metas[digest] = meta
-        return _router_facts({**entry, "meta": self._metas.get(digest, {})}, digest)
+            self._told[digest] = {**self._told.get(digest, {}), "meta": meta}
+        if _state(entry) == "loaded" and "props" not in self._told.get(digest, {}):
+            model = quote(entry["id"], safe="")
+            # Without autoload=false the question would load a model that has just been put out.
+            props = await self._props(f"/props?model={model}&autoload=false")
+            self._told[digest] = {**self._told.get(digest, {}), "props": props}
+        told = {"meta": {}, **self._told.get(digest, {})}
+        return _router_facts({**entry, **told}, digest, self._caches[digest])
 
     async def _tell(self, path: str, model: str, done: str) -> None:
         """Have a router load or unload. done: what it answers where that is so already."""
@@ -114,9 +136,9 @@ class LlamaCppBackend:
         found = {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
         return found.get(model, "")
 
-    async def _props(self) -> dict[str, Any]:
+    async def _props(self, path: str = "/props") -> dict[str, Any]:
         try:
-            return await self._client.get_json("/props")
+            return await self._client.get_json(path)
         except UpstreamStatus as error:
             if error.upstream_status in (400, 403, 404, 501):  # switched off, or an old server
                 return {}
@@ -152,7 +174,9 @@ def _single_facts(entry: dict[str, Any], props: dict[str, Any]) -> ModelFacts:
     )
 
 
-def _router_facts(entry: dict[str, Any], digest: str | None = None) -> ModelFacts:
+def _router_facts(
+    entry: dict[str, Any], digest: str | None = None, cache: Cache | None = None
+) -> ModelFacts:
     meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
     assert isinstance(meta, dict)
     modalities = _modalities(entry, "input_modalities")
@@ -168,8 +192,10 @@ def _router_facts(entry: dict[str, Any], digest: str | None = None) -> ModelFact
         context=first_int(meta, "n_ctx", "n_ctx_train"),
         size_b=_billions(meta),
         size_bytes=first_int(meta, "size"),
+        slots=first_int(entry.get("props") or {}, "total_slots"),
         loaded=_LOADED.get(_state(entry)),
         movable=True,
+        cache=cache,
     )
 
 
