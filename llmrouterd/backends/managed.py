@@ -121,7 +121,8 @@ class _Server:
 
     async def discover(self) -> tuple[ModelFacts, ...]:
         on_demand = self._spec.start == "on_demand"
-        if self.client is None:
+        client = self.client
+        if client is None:
             if on_demand:
                 self._facts = self._facts or await asyncio.to_thread(self._declare)
                 return self._facts
@@ -129,7 +130,9 @@ class _Server:
                 raise UpstreamUnreachable(f"{self._model.name} could not be started: {self.detail}")
             # While it is started anew on purpose, requests wait for it.
             return self._facts if self._restarting is not None else ()
-        facts = await self.client.discover()
+        if not self._facts:  # for the shape, which the server does not tell
+            self._facts = await asyncio.to_thread(self._declare)
+        facts = await client.discover()
         # Whatever the process calls it, it is known by the name that the policy declares; and it
         # does not say that it was started for embeddings.
         named = tuple(
