@@ -101,6 +101,7 @@ async def open_daemon(
     places.on_load = profiler.observe_load
     lessons = Lessons(current, kept, log)
     await _restore(kept, profiler, benchmarks, (feedback, lessons))
+    await _restore_pins(kept, discovery)
     reloader = Reloader(settings, current, discovery, metrics, log)
     reloader.on_applied.append(lambda new: log.configure(new.logging, secrets_of(new)))
     reloader.on_applied.append(lambda _: benchmarks.wake())
@@ -188,6 +189,14 @@ async def _restore(
     except (sqlite3.Error, OSError):
         return  # the store has said so itself
     profiler.restore(profiles)
+
+
+async def _restore_pins(kept: Store, discovery: Discovery) -> None:
+    try:
+        rows = await asyncio.wrap_future(kept.run(tables.all_rows("pins")))
+    except (sqlite3.Error, OSError):
+        return  # the store has said so itself
+    discovery.learn(pins={row["model"]: bool(row["pinned"]) for row in rows})
 
 
 async def _sweep(state: State) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Knowledge:
     """What was measured, published and said. profiles: by model id, with the digest of the
     weights they were taken of. feedback: (number, sum of values) by model id, then category.
-    pins: what the owner has pinned or let go since the start, whatever the policy says."""
+    pins: what the owner has pinned or let go over the API, against the policy."""
 
     library: Library = field(default_factory=Library)
     profiles: Mapping[str, tuple[str | None, Profile]] = field(default_factory=dict)
@@ -55,8 +55,7 @@ def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Know
     said = _merge(override for override in policy.models if override.match.match(id_))
     context = said.get("context", facts.context)
     num_ctx = keep_alive = None
-    pinned = bool(said.get("pinned")) or policy.pins.match(id_)
-    pinned = knowledge.pins.get(id_, pinned)
+    pinned = knowledge.pins.get(id_, policy.pins_model(id_))
     if spec.type == "ollama":
         wanted = said.get("num_ctx") or policy.residency.num_ctx
         num_ctx = min(wanted, facts.context or wanted) if wanted else None

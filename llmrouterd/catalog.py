@@ -20,7 +20,7 @@ class ModelFacts:
     context: tokens that one request may have. slots: requests answered at the same time.
     loaded: in memory now; None where the backend does not tell. movable: it can be loaded and
     unloaded on request. memory: bytes that it takes while it is loaded. cache: what a context
-    will take.
+    will take. busy: requests that it was answering when it was asked, whoever sent them.
     """
 
     name: str
@@ -40,6 +40,7 @@ class ModelFacts:
     movable: bool = False
     memory: int | None = None
     cache: Cache | None = None
+    busy: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

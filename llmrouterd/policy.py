@@ -382,3 +382,9 @@ class Policy:
 
     def backend(self, name: str) -> BackendSpec | None:
         return next((spec for spec in self.backends if spec.name == name), None)
+
+    def pins_model(self, id_: str) -> bool:
+        """Whether a model is to stay loaded, by `pins` or by `models[].pinned`."""
+        said = [each.pinned for each in self.models if each.match.match(id_)]
+        told = [pinned for pinned in said if pinned is not None]
+        return (bool(told) and told[-1]) or self.pins.match(id_)

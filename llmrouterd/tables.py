@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sqlite_utils import Database
 
@@ -69,6 +69,7 @@ MIGRATIONS: tuple[str, ...] = (
         category TEXT NOT NULL, decision TEXT NOT NULL, client TEXT NOT NULL
     );
     """,
+    "CREATE TABLE pins (model TEXT PRIMARY KEY, pinned INTEGER NOT NULL);",
 )
 
 _BENCHMARK_COLUMNS = ("model", "board", "value", "low", "high", "date", "votes")
@@ -137,6 +138,17 @@ def save_measurements(
     def query(database: Database) -> None:
         with database.conn:
             database.table("measurements").insert(row, pk="model", replace=True)
+
+    return query
+
+
+def save_pins(pins: Mapping[str, bool]) -> Callable[[Database], None]:
+    """Keep what is pinned or let go against the policy, by model id, in place of all before."""
+
+    def query(database: Database) -> None:
+        with database.conn as connection:
+            connection.execute("DELETE FROM pins")
+            connection.executemany("INSERT INTO pins (model, pinned) VALUES (?, ?)", pins.items())
 
     return query
 

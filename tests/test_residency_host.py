@@ -326,3 +326,22 @@ def test_what_a_backend_said_before_a_move_of_ours_does_not_undo_it() -> None:
     assert "a" in host.loaded
     host.report({}, ["a"], 7.0, asked_at=6.5)
     assert "a" not in host.loaded
+
+
+def test_a_model_that_answers_other_clients_is_not_put_out() -> None:
+    host = make(minimum=0.0)
+    first = Ticket(model="a")
+    host.arrive(first, 0.0)
+    kinds(host)
+    host.set_loaded("a", 5.0)
+    host.leave(first, 10.0)
+    kinds(host)
+    host.see_busy("a", 1, asked_at=10.5)  # may be our own, which has just ended
+    assert host.elsewhere("a", 10.5) == 0
+    host.see_busy("a", 1, asked_at=20.0)
+    assert host.elsewhere("a", 20.5) == 1
+    host.arrive(Ticket(model="d"), 20.5)
+    assert kinds(host) == []
+    host.see_busy("a", 0, asked_at=21.0)
+    host.advance(21.0)
+    assert kinds(host) == [("unload", "a")]

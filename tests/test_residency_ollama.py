@@ -11,6 +11,7 @@ from tests.support.fake_ollama import FakeModel, FakeOllama
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.conftest import Opener
     from tests.support.daemon import Running
@@ -162,6 +163,25 @@ async def test_what_the_owner_sees_and_does(open_daemon: Opener, ollama: FakeOll
     metrics = (await daemon.get("/metrics")).body.decode()
     assert 'llmrouterd_evictions_total{model="o/a:1b",reason="room"} 1.0' in metrics
     assert 'llmrouterd_evictions_total{model="o/c:1b",reason="owner"} 1.0' in metrics
+
+
+async def test_what_is_pinned_against_the_policy_outlives_the_daemon(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    def pins(daemon: Running) -> dict[str, bool]:
+        return dict(daemon.state.discovery.knowledge.pins)
+
+    policy = {"pins": ["o/a:1b"], "storage": {"database": str(tmp_path / "kept.db")}}
+    daemon = await start(open_daemon, ollama, **policy)
+    for name, asked in (("c:1b", "pin"), ("a:1b", "unpin"), ("b:1b", "pin")):
+        assert (await daemon.post(f"/admin/models/o/{name}/{asked}", {})).status == 200
+    # What the policy says anyway is not an exception to it.
+    assert (await daemon.post("/admin/models/o/b:1b/unpin", {})).data["pinned"] is False
+    assert pins(daemon) == {"o/c:1b": True, "o/a:1b": False}
+    again = await start(open_daemon, ollama, **policy)
+    assert pins(again) == {"o/c:1b": True, "o/a:1b": False}
+    held = {model.id for model in again.state.current.snapshot.catalog.models if model.pinned}
+    assert held == {"o/c:1b"}
 
 
 @pytest.mark.parametrize("shown", [True, False])

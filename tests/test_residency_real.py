@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 from tests.support.llama import model_paths, real_llama_router
@@ -58,6 +59,48 @@ async def test_a_real_router_holds_one_model_at_a_time_and_is_told_which(
         assert status == {loads[0][2:]: "unloaded", loads[1][2:]: "loaded"}
         vram = (await daemon.get("/admin/vram")).data["hosts"]
         assert [held["model"] for held in vram[0]["models"]] == [loads[1]]
+
+
+async def test_what_another_client_does_on_a_real_router_is_seen_at_once(
+    open_daemon: Opener, tmp_path: Path
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(model_paths()["tiny-random"], models / f"{name}.gguf")
+
+    def held() -> dict[str, int]:
+        places = daemon.state.places
+        (host,) = places.hosts.values()
+        now = time.monotonic()
+        return {name: host.elsewhere(name, now) for name in host.loaded}
+
+    async with real_llama_router(models, models_max=4) as url:
+        backend = {"name": "r", "type": "llamacpp", "url": url, "poll_seconds": 3600}
+        daemon = await open_daemon(
+            {"backends": [backend], "profiling": {"enabled": False}},
+        )
+        assert held() == {}
+        # Nothing asks the router from here on but its own events.
+        async with daemon.http.post(f"{url}/models/load", json={"model": "b"}) as response:
+            assert response.status == 200
+        async with asyncio.timeout(30):
+            while held() != {"r/b": 0}:
+                await asyncio.sleep(0.02)
+        asked = {"model": "b", "prompt": "Once", "max_tokens": 400, "stream": True}
+        async with daemon.http.post(
+            f"{url}/v1/completions", json={**asked, "ignore_eos": True}
+        ) as response:
+            await response.content.readany()
+            daemon.state.discovery.wake()
+            async with asyncio.timeout(10):
+                while held() != {"r/b": 1}:
+                    await asyncio.sleep(0.02)
+        async with daemon.http.post(f"{url}/models/unload", json={"model": "b"}) as response:
+            assert response.status == 200
+        async with asyncio.timeout(30):
+            while held() != {}:
+                await asyncio.sleep(0.02)
 
 
 async def test_processes_of_our_own_are_started_on_demand(open_daemon: Opener) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sqlite3
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from llmrouterd import tables
 from llmrouterd.api.state import STATE, State, json_response
 from llmrouterd.errors import ModelNotFound, NoModelAvailable
 from llmrouterd.residency.ticket import API, PRIORITIES, Ticket
@@ -46,7 +50,8 @@ def _host(name: str, host: Host, now: float) -> dict[str, Any]:
             {
                 "model": held.model,
                 "bytes": held.size,
-                "in_flight": held.busy,
+                "in_flight": len(host.in_flight(held.model)),
+                "elsewhere": host.elsewhere(held.model, now),
                 "waiting": held.waiting,
                 "loaded_seconds": round(held.age, 1),
                 "pinned": host.models[held.model].pinned,
@@ -103,20 +108,24 @@ async def unload(request: web.Request) -> web.Response:
 
 
 async def pin(request: web.Request) -> web.Response:
-    """POST /admin/models/{id}/pin: keep it loaded until the daemon ends; see `pins`."""
-    return _pin(request, True)
+    """POST /admin/models/{id}/pin: keep it loaded, whatever the policy says."""
+    return await _pin(request, True)
 
 
 async def unpin(request: web.Request) -> web.Response:
-    """POST /admin/models/{id}/unpin: until the daemon ends, whatever the policy says."""
-    return _pin(request, False)
+    """POST /admin/models/{id}/unpin: let it go, whatever the policy says."""
+    return await _pin(request, False)
 
 
-def _pin(request: web.Request, pinned: bool) -> web.Response:
+async def _pin(request: web.Request, pinned: bool) -> web.Response:
     state, model = _asked(request)
     pins = {**state.discovery.knowledge.pins, model.id: pinned}
+    if state.current.snapshot.policy.pins_model(model.id) == pinned:
+        del pins[model.id]  # it follows the policy again, and the policy's later edits
     state.discovery.learn(pins=pins)
     state.places.follow(state.current.snapshot)
+    with contextlib.suppress(sqlite3.Error, OSError):  # the store has said so itself
+        await asyncio.wrap_future(state.store.run(tables.save_pins(pins)))
     return json_response({"model": model.id, "pinned": pinned})
 
 

@@ -57,26 +57,30 @@ class HttpClient:
         """POST JSON; returns when a status 200 is there. The caller limits the time."""
         return await self._request("POST", path, orjson.dumps(body))
 
+    async def get(self, path: str) -> Response:
+        """GET; returns when a status 200 is there. The caller limits the time."""
+        return await self._request("GET", path, None)
+
     async def get_json(self, path: str, *, timeout: float = 10.0) -> dict[str, Any]:
         """GET a JSON object."""
-        return await self._exchange("GET", path, None, timeout)
+        return self._object(await self._exchange("GET", path, None, timeout))
+
+    async def get_list(self, path: str, *, timeout: float = 10.0) -> list[Any]:
+        """GET a JSON list."""
+        data = await self._exchange("GET", path, None, timeout)
+        if not isinstance(data, list):
+            raise UpstreamInvalid(f"{self.name} sent JSON that is not a list.")
+        return data
 
     async def post_json(
         self, path: str, body: Mapping[str, Any], *, timeout: float | None
     ) -> dict[str, Any]:
         """POST JSON and read a JSON object back."""
-        return await self._exchange("POST", path, orjson.dumps(body), timeout)
+        return self._object(await self._exchange("POST", path, orjson.dumps(body), timeout))
 
     async def read_json(self, response: Response) -> dict[str, Any]:
         """The body as a JSON object; UpstreamInvalid if it is none or too large."""
-        body = await self._read_all(response, MAX_JSON)
-        try:
-            data = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise UpstreamInvalid(f"{self.name} sent JSON that is not valid: {error}") from error
-        if not isinstance(data, dict):
-            raise UpstreamInvalid(f"{self.name} sent JSON that is not an object.")
-        return data
+        return self._object(await self._read_value(response))
 
     async def read_block(self, response: Response, timeout: float | None) -> bytes:
         """The bytes that have come, b"" at the end of the body."""
@@ -100,12 +104,12 @@ class HttpClient:
 
     async def _exchange(
         self, method: str, path: str, body: bytes | None, timeout: float | None
-    ) -> dict[str, Any]:
+    ) -> Any:
         response: Response | None = None
         try:
             async with asyncio.timeout(timeout):
                 response = await self._request(method, path, body)
-                return await self.read_json(response)
+                return await self._read_value(response)
         except TimeoutError as error:
             raise UpstreamTimeout(
                 f"{self.name} did not answer {method} {path} in {timeout:g} s."
@@ -127,6 +131,18 @@ class HttpClient:
             raise await self._status_error(response)
         finally:
             self._pool.release(response)
+
+    async def _read_value(self, response: Response) -> Any:
+        body = await self._read_all(response, MAX_JSON)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise UpstreamInvalid(f"{self.name} sent JSON that is not valid: {error}") from error
+
+    def _object(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            raise UpstreamInvalid(f"{self.name} sent JSON that is not an object.")
+        return data
 
     async def _read_all(self, response: Response, most: int) -> bytes:
         parts, size = [], 0

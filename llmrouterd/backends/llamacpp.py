@@ -2,7 +2,7 @@
 
 It closes the connection after every stream and after five idle seconds whatever it announces,
 so connections to it are not kept. `/props` with `?model=` loads that model on a router, so it is
-asked of loaded ones only, and with `autoload=false`.
+asked of loaded ones only, and with `autoload=false`; so is `/slots`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import quote
 from llmrouterd.backends.base import Footprint, Hooks, ModelFacts
 from llmrouterd.backends.gguf import GGUFError, read_header
 from llmrouterd.backends.http import HttpClient
+from llmrouterd.backends.llama_events import RouterEvents
 from llmrouterd.backends.openai import PATHS, entries, first_int, stream_body, texts
 from llmrouterd.backends.stream import open_stream
 from llmrouterd.errors import UpstreamError, UpstreamStatus
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from llmrouterd.policy import BackendSpec
 
 _UNLOAD_LOOKS, _LOOK_PAUSE = 300, 0.03
+_SLOTS_SECONDS = 1.0
 _LOADED = {"loaded": True, "sleeping": False, "unloaded": False, "loading": False}
 
 
@@ -36,6 +38,7 @@ class LlamaCppBackend:
     def __init__(self, spec: BackendSpec, hooks: Hooks) -> None:
         self.spec = spec
         self._client = HttpClient(replace(spec, url=spec.url.removesuffix("/v1")), pooled=False)
+        self._events = RouterEvents(self._client, hooks.changed)
         # Of a router's models, by digest: what each has told while it was loaded, and its file.
         self._told: dict[str, dict[str, Any]] = {}
         self._caches: dict[str, Cache | None] = {}
@@ -46,7 +49,9 @@ class LlamaCppBackend:
         router = props.get("role") == "router"
         listed = tuple(entries(listing, self.spec.name))
         if not router:
-            return tuple(_single_facts(entry, props) for entry in listed)
+            busy = await self._busy("/slots") if listed and props.get("endpoint_slots") else None
+            return tuple(replace(_single_facts(entry, props), busy=busy) for entry in listed)
+        self._events.follow()
         files = await asyncio.to_thread(lambda: [self._file_of(entry) for entry in listed])
         return tuple([await self._routed(*pair) for pair in zip(listed, files, strict=True)])
 
@@ -95,6 +100,7 @@ class LlamaCppBackend:
 
     async def close(self) -> None:
         """See `Backend`."""
+        await self._events.close()
         await self._client.close()
 
     def _file_of(self, entry: dict[str, Any]) -> str:
@@ -114,13 +120,17 @@ class LlamaCppBackend:
         meta = entry.get("meta")
         if isinstance(meta, dict) and meta:
             self._told[digest] = {**self._told.get(digest, {}), "meta": meta}
-        if _state(entry) == "loaded" and "props" not in self._told.get(digest, {}):
-            model = quote(entry["id"], safe="")
+        busy = None
+        if _state(entry) == "loaded":
             # Without autoload=false the question would load a model that has just been put out.
-            props = await self._props(f"/props?model={model}&autoload=false")
-            self._told[digest] = {**self._told.get(digest, {}), "props": props}
+            query = f"?model={quote(entry['id'], safe='')}&autoload=false"
+            if "props" not in self._told.get(digest, {}):
+                props = await self._props("/props" + query)
+                self._told[digest] = {**self._told.get(digest, {}), "props": props}
+            busy = await self._busy("/slots" + query)
         told = {"meta": {}, **self._told.get(digest, {})}
-        return _router_facts({**entry, **told}, digest, self._caches[digest])
+        facts = _router_facts({**entry, **told}, digest, self._caches[digest])
+        return replace(facts, busy=busy)
 
     async def _tell(self, path: str, model: str, done: str) -> None:
         """Have a router load or unload. done: what it answers where that is so already."""
@@ -135,6 +145,15 @@ class LlamaCppBackend:
         listing = await self._client.get_json("/v1/models")
         found = {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
         return found.get(model, "")
+
+    async def _busy(self, path: str) -> int | None:
+        """How many slots are at work. It is answered between two steps of a generation, which may
+        take long, so it is not waited for; None is 'not known'."""
+        try:
+            slots = await self._client.get_list(path, timeout=_SLOTS_SECONDS)
+        except UpstreamError:
+            return None
+        return sum(isinstance(slot, dict) and slot.get("is_processing") is True for slot in slots)
 
     async def _props(self, path: str = "/props") -> dict[str, Any]:
         try:

@@ -11,38 +11,26 @@ first come, first served. One model is loaded or unloaded at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmrouterd.residency.plan import Held, Plan, Room, Wanted, plan
 from llmrouterd.residency.reuse import Reuse
-from llmrouterd.residency.ticket import CHAT, TASK, Action, Limits, ModelNeeds, Ticket
+from llmrouterd.residency.ticket import (
+    CHAT,
+    NEVER,
+    TASK,
+    Action,
+    Limits,
+    Live,
+    ModelNeeds,
+    Moving,
+    Ticket,
+)
 from llmrouterd.scorer import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-_NEVER = -1e9
-
-
-@dataclass(slots=True)
-class _Live:
-    """What is known of a loaded model. Times are the caller's seconds."""
-
-    since: float
-    size: int | None = None
-    used: float = _NEVER
-    chatted: float = _NEVER
-
-
-@dataclass(slots=True)
-class Moving:
-    """The one load or unload in hand. target: the model that it is done for."""
-
-    kind: str
-    models: set[str]
-    since: float
-    target: str
 
 
 class Host:
@@ -52,10 +40,11 @@ class Host:
         self.limits = limits or Limits()
         self.models: dict[str, ModelNeeds] = {}
         self.served: frozenset[str] = frozenset()
-        self.loaded: dict[str, _Live] = {}
+        self.loaded: dict[str, Live] = {}
         self.waiting: list[Ticket] = []
         self.running: list[Ticket] = []
         self.foreign = 0
+        self._busy_elsewhere: dict[str, tuple[int, float]] = {}
         self.moving: Moving | None = None
         self.reuse = Reuse()
         self._turns: dict[tuple[str, int], float] = {}
@@ -128,7 +117,7 @@ class Host:
 
     def set_loaded(self, model: str, now: float, size: int | None = None) -> None:
         """A load has ended well."""
-        self.loaded.setdefault(model, _Live(since=now)).size = size
+        self.loaded.setdefault(model, Live(since=now)).size = size
         self._moved(model, now)
         self.advance(now)
 
@@ -161,19 +150,37 @@ class Host:
         what we have moved since the backend was asked (`asked_at`)."""
         moving = self.moving.models if self.moving is not None else set()
         for name in scope:
-            since = self._moved_at.get(name, _NEVER)
+            since = self._moved_at.get(name, NEVER)
             if name in moving or (asked_at is not None and since >= asked_at):
                 continue
             if name in loaded and name in self.models:
-                live = self.loaded.setdefault(name, _Live(since=now))
+                live = self.loaded.setdefault(name, Live(since=now))
                 live.size = loaded[name] or live.size
-            elif not self._in_flight(name):
+            elif not self.in_flight(name):
                 self.loaded.pop(name, None)
         self.advance(now)
 
+    def in_flight(self, model: str) -> list[Ticket]:
+        """Our requests that a model answers now."""
+        return [ticket for ticket in self.running if ticket.model == model]
+
+    def see_busy(self, model: str, busy: int, asked_at: float) -> None:
+        """A backend told how many requests it was answering. What ours have just begun or ended
+        says nothing of others."""
+        live = self.loaded.get(model)
+        if live is None or asked_at - live.used > 1.0:
+            others = max(0, busy - len(self.in_flight(model)))
+            self._busy_elsewhere[model] = others, asked_at
+
+    def elsewhere(self, model: str, now: float) -> int:
+        """Requests of other clients that a model was answering when its backend was asked last;
+        told for as long as an answer usually takes."""
+        number, seen = self._busy_elsewhere.get(model, (0, NEVER))
+        return number if now - seen < self._usual(model) else 0
+
     def unload(self, model: str, now: float) -> bool:
         """The owner wants it out of memory; False while it is in use or something moves."""
-        if self._in_flight(model) or self.moving is not None or model not in self.loaded:
+        if self.in_flight(model) or self.moving is not None or model not in self.loaded:
             return False
         self._move("unload", {model}, "", now)
         return True
@@ -225,13 +232,13 @@ class Host:
         """Bytes that our models take, those of others included."""
         return self.foreign + sum(self.size_of(name) for name in self.loaded)
 
-    def _held(self, name: str, live: _Live, now: float) -> Held:
+    def _held(self, name: str, live: Live, now: float) -> Held:
         needs = self.models[name]
         again = self.reuse.chance(name, needs.load_seconds, now)
         return Held(
             model=name,
             size=self.size_of(name),
-            busy=len(self._in_flight(name)),
+            busy=len(self.in_flight(name)) + self.elsewhere(name, now),
             waiting=len(self._in_queue(name)),
             age=now - live.since,
             idle=now - live.used,
@@ -258,17 +265,14 @@ class Host:
         moving = self.moving is not None and ticket.model in self.moving.models
         if moving or ticket.model in self._draining or not self._is_ready(ticket.model):
             return False
-        return needs.slots is None or len(self._in_flight(ticket.model)) < needs.slots
+        return needs.slots is None or len(self.in_flight(ticket.model)) < needs.slots
 
     def _bar(self, model: str) -> tuple[float, str]:
         """Until when a model is left alone after a failure, and why."""
-        return self._barred.get(model, (_NEVER, ""))
+        return self._barred.get(model, (NEVER, ""))
 
     def _in_queue(self, model: str) -> list[Ticket]:
         return [ticket for ticket in self.waiting if ticket.model == model]
-
-    def _in_flight(self, model: str) -> list[Ticket]:
-        return [ticket for ticket in self.running if ticket.model == model]
 
     def _touch(self, ticket: Ticket, now: float) -> None:
         """The ticket's model is in use at this moment."""
@@ -365,9 +369,9 @@ class Host:
         """Seconds until a request that came now could start, its own load not counted; a rough
         figure from how long answers have taken here."""
         needs = self.models[model]
-        service = self._service.get(model, needs.answer_seconds)
+        service = self._usual(model)
         ahead = sum(t.model == model and t.priority <= priority for t in self.waiting)
-        ahead += len(self._in_flight(model))
+        ahead += len(self.in_flight(model)) + self.elsewhere(model, now)
         slots = needs.slots
         wait = 0.0
         if slots is not None and ahead >= slots:
@@ -379,12 +383,16 @@ class Host:
             wait += min(self.limits.max_wait, self._until_idle(found.victims, now))
         return wait
 
+    def _usual(self, model: str) -> float:
+        """Seconds that an answer of a model takes."""
+        return self._service.get(model, self.models[model].answer_seconds)
+
     def _until_idle(self, victims: Iterable[str], now: float) -> float:
         longest = 0.0
         for name in victims:
-            service = self._service.get(name, self.models[name].answer_seconds)
+            service = self._usual(name)
             queued = len(self._in_queue(name))
-            running = self._in_flight(name)
+            running = self.in_flight(name)
             left = [max(0.5, service - (now - (ticket.started or now))) for ticket in running]
             slots = self.models[name].slots or 1
             young = self.limits.minimum - (now - self.loaded[name].since)

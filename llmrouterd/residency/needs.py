@@ -151,6 +151,5 @@ def misfits(policy: Policy, catalog: Catalog) -> tuple[str, ...]:
 
 def _declared(model: Model, policy: Policy) -> Model:
     said = [override for override in policy.models if override.match.match(model.id)]
-    pinned = any(override.pinned for override in said) or policy.pins.match(model.id)
     vram = [override.vram for override in said if override.vram is not None]
-    return replace(model, pinned=pinned, vram=vram[-1] if vram else model.vram)
+    return replace(model, pinned=policy.pins_model(model.id), vram=vram[-1] if vram else model.vram)

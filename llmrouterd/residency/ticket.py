@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 CHAT, API, TASK, PROFILING = range(4)
 PRIORITIES = ("chat", "api", "task", "profiling")
+NEVER = -1e9
 
 
 class Action(NamedTuple):
@@ -74,3 +75,23 @@ class Limits:
     refuse_wait: float = 0.0
     minimum: float = 10.0
     spared: float = 600.0
+
+
+@dataclass(slots=True)
+class Live:
+    """What is known of a loaded model. Times are the caller's seconds."""
+
+    since: float
+    size: int | None = None
+    used: float = NEVER
+    chatted: float = NEVER
+
+
+@dataclass(slots=True)
+class Moving:
+    """The one load or unload in hand. target: the model that it is done for."""
+
+    kind: str
+    models: set[str]
+    since: float
+    target: str
