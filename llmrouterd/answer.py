@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmrouterd.catalog import Model
     from llmrouterd.errors import UpstreamError
     from llmrouterd.explanation import Attempt
+    from llmrouterd.health import Watch
     from llmrouterd.policy import BackendSpec
     from llmrouterd.residency.ticket import Ticket
 
@@ -25,7 +26,8 @@ class Answer:
 
     `started`, `asked_at` (of this candidate) and `first_at` are monotonic seconds. `warm`: the
     model was loaded before. `arrival` counts the requests that had come, 0 where another ran.
-    `place`: what it has waited for.
+    `place`: what it has waited for. `_watch` knows since when the backend is silent, and
+    `_on_news` is called for a token of a model that was not healthy.
     """
 
     model: Model
@@ -37,6 +39,8 @@ class Answer:
     _stream: Stream
     _first: list[Frame] | None
     _release: Callable[[UpstreamError | None], None]
+    _watch: Watch
+    _on_news: Callable[[Watch], None]
     tools_dropped: bool = False
     asked_at: float = 0.0
     warm: bool = False
@@ -46,12 +50,19 @@ class Answer:
     async def next(self) -> list[Frame] | None:
         """The next frames, None at the end. Raises UpstreamError."""
         if self._first is not None:
-            frames, self._first = self._first, None
-            return frames
+            first, self._first = self._first, None
+            return first
+        self._watch.waits_since = now = time.monotonic()
+        frames = await self._receive(now)
+        if _lives(frames) and self._watch.move(time.monotonic()):
+            self._on_news(self._watch)
+        return frames
+
+    async def _receive(self, now: float) -> list[Frame] | None:
         idle, total = self.spec.timeouts.idle or None, self.spec.timeouts.total
         if not total:
             return await self._stream.next(idle)
-        left = self.started + total - time.monotonic()
+        left = self.started + total - now
         try:
             if left > 0:
                 return await self._stream.next(min(left, idle or left))
@@ -66,3 +77,8 @@ class Answer:
             self._closed = True
             self._stream.close()
             self._release(error)
+
+
+def _lives(frames: list[Frame] | None) -> bool:
+    """Whether this is a sign of life: a comment is none."""
+    return frames is None or any(frame.chunk is not None or frame.done for frame in frames)

@@ -30,6 +30,7 @@ from llmrouterd.journal import Journal, encode_record
 from llmrouterd.lessons import Lessons
 from llmrouterd.library import Library
 from llmrouterd.metrics import Metrics
+from llmrouterd.prober import Prober
 from llmrouterd.profiling.worker import Profiler
 from llmrouterd.residency.loaded import Residency
 from llmrouterd.residency.places import Places
@@ -37,6 +38,7 @@ from llmrouterd.snapshot import Current
 from llmrouterd.store import Store
 from llmrouterd.tasks import guard
 from llmrouterd.token_count import TokenCounter
+from llmrouterd.vitals import Vitals
 from llmrouterd.watcher import Reloader
 
 if TYPE_CHECKING:
@@ -92,7 +94,10 @@ async def open_daemon(
     discovery = Discovery(current, pool, residency, known, log)
     hooks.changed = discovery.wake
     places = _open_places(pool, metrics, log, discovery, stack)
-    dispatcher = Dispatcher(pool, residency, places, log)
+    vitals = Vitals(policy, metrics, log)
+    discovery.on_listing = vitals.listed
+    dispatcher = Dispatcher(pool, residency, places, vitals, log)
+    prober = Prober(current, vitals, discovery, (pool, places))
     benchmarks = BenchmarkWorker(current, discovery, kept, log)
     benchmarks.count_matches = discovery.matched
     feedback = Feedback(discovery, kept, log)
@@ -105,6 +110,7 @@ async def open_daemon(
     reloader = Reloader(settings, current, discovery, metrics, log)
     reloader.on_applied.append(lambda new: log.configure(new.logging, secrets_of(new)))
     reloader.on_applied.append(lambda _: benchmarks.wake())
+    reloader.on_applied.append(vitals.follow)
     tokens = TokenCounter()
     state = State(
         current=current,
@@ -115,6 +121,7 @@ async def open_daemon(
         lessons=lessons,
         metrics=metrics,
         places=places,
+        prober=prober,
         profiler=profiler,
         benchmarks=benchmarks,
         reloader=reloader,
@@ -148,6 +155,7 @@ def _start_workers(state: State) -> list[asyncio.Task[None]]:
         "watcher": state.reloader.watch,
         "residency": partial(state.places.work, state.current),
         "hardware": state.places.watch_cards,
+        "health": state.prober.work,
         "profiler": state.profiler.work,
         "benchmarks": state.benchmarks.work,
         "sweeper": partial(_sweep, state),

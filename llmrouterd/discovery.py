@@ -65,6 +65,7 @@ class Discovery:
         self._made_with: Knowledge | None = None
         self.knowledge = knowledge
         self.on_report: Callable[[str, tuple[ModelFacts, ...], float], None] = lambda *told: None
+        self.on_listing: Callable[[str, str], None] = lambda *told: None
         self.backends: dict[str, Health] = {}
 
     def follow(self, policy: Policy) -> None:
@@ -148,6 +149,11 @@ class Discovery:
                 )
         self._tend_fallbacks()
 
+    async def ask(self, backend: str) -> tuple[ModelFacts, ...]:
+        """What a backend says of its models at this moment; nothing is concluded from it.
+        Raises UpstreamError."""
+        return await self.backends[backend].entry.backend.discover()
+
     def ready(self) -> bool:
         """Whether at least one backend serves a model now."""
         return any(health.status == "ok" and health.facts for health in self.backends.values())
@@ -192,10 +198,13 @@ class Discovery:
             # One slow answer of a busy backend is not the end of its models.
             if health.failures >= _FAILURES_TO_DROP or not health.facts:
                 health.facts = ()
+            if health.failures >= _FAILURES_TO_DROP:
+                self.on_listing(name, health.error)
         else:
             health.failures, health.error = 0, ""
             health.status, health.facts = "ok", facts
             self._report(health, asked_at)
+            self.on_listing(name, "")
         health.checked_at = time.time()
         if health.status != before:
             self._on_event(

@@ -49,8 +49,10 @@ class Gate:
         standing = self._load.standing.get(model.id)
         if standing is not None and standing.state == "refused":
             return Rejection(model.id, "memory", standing.reason)
-        cooling = self._load.cooling.get(model.id)
-        return None if cooling is None else Rejection(model.id, "cooling", cooling)
+        for name, told in (("cooling", self._load.cooling), ("suspect", self._load.suspect)):
+            if model.id in told:
+                return Rejection(model.id, name, told[model.id])
+        return None
 
     def _declared(self, model: Model) -> tuple[str, str] | None:
         rule = self._rule

@@ -50,6 +50,14 @@ class Metrics:
         self.in_flight = gauge("in_flight_requests", "Generations running or waiting.")
         self.backend_up = gauge("backend_up", "1 where the backend answers.", ("backend",))
         self.backend_models = gauge("backend_models", "Models it serves.", ("backend",))
+        self.health = gauge(
+            "health_state", "1 for the state that it is in, 0 for the others.", ("key", "state")
+        )
+        self.transitions = counter(
+            "health_transitions_total",
+            "Changes of state, and what caused them.",
+            ("state", "cause"),
+        )
         self.load_seconds = histogram("model_load_seconds", "Loads into memory.", ("model",))
         self.evictions = counter(
             "evictions_total", "Models put out of memory.", ("model", "reason")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import re2
 
+from llmrouterd.policy_health import HealthLimits
 from llmrouterd.policy_profiling import Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 from llmrouterd.policy_residency import Queue, Residency
@@ -369,6 +370,7 @@ class Policy:
     pins: Globs
     sessions: Sessions
     failover: Failover
+    health: HealthLimits
     profiling: Profiling
     benchmarks: Benchmarks
     residency: Residency

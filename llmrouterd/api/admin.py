@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +38,7 @@ async def models(request: web.Request) -> web.Response:
                     **model_data(item),
                     "evidence": describe_evidence(item, state.current.snapshot.policy),
                     "resident": item.id in resident,
+                    "health": state.dispatcher.vitals.data(item.id),
                 }
                 for item in state.current.snapshot.catalog.models
             ]
@@ -62,8 +62,7 @@ async def catalog(request: web.Request) -> web.Response:
 async def backends(request: web.Request) -> web.Response:
     """GET /admin/backends."""
     state = request.app[STATE]
-    now = time.monotonic()
-    cooling = state.dispatcher.cooldowns.view(now)
+    vitals = state.dispatcher.vitals
     found = []
     for name, health in state.discovery.backends.items():
         found.append(
@@ -82,11 +81,8 @@ async def backends(request: web.Request) -> web.Response:
                     for model, number in state.dispatcher.busy.items()
                     if model.startswith(name + "/")
                 ),
-                "cooling": {
-                    key: reason
-                    for key, reason in cooling.items()
-                    if key == name or key.startswith(name + "/")
-                },
+                "health": vitals.data(name),
+                "unwell": vitals.unwell(name),
                 **health.entry.backend.state(),
             }
         )

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from llmrouterd import __version__
 from llmrouterd.api.state import STATE, json_response
+from llmrouterd.health import STATES
 from llmrouterd.residency.ticket import PRIORITIES
 
 
@@ -54,6 +55,13 @@ async def metrics(request: web.Request) -> web.Response:
     for name, backend in state.discovery.backends.items():
         found.backend_up.labels(name).set(1 if backend.status == "ok" else 0)
         found.backend_models.labels(name).set(len(backend.facts))
+    found.health.clear()
+    vitals = state.dispatcher.vitals
+    models = [model.id for model in state.current.snapshot.catalog.models]
+    for key in (*state.discovery.backends, *models):
+        condition = vitals.data(key)["state"]
+        for name in STATES:
+            found.health.labels(key, name).set(condition == name)
     found.queue_length.clear()
     found.memory.clear()
     for name, host in state.places.hosts.items():
