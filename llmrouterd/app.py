@@ -80,13 +80,7 @@ async def open_daemon(
     current, metrics, residency = Current(policy), Metrics(), Residency()
     metrics.policy.labels(policy.digest).set(1)
     metrics.policy_valid.set(1)
-    kept = Store(
-        database_path(policy, settings),
-        most=policy.storage.queue,
-        encode=encode_record,
-        on_error=lambda message: log("store.degraded", {"detail": message}),
-    )
-    stack.push_async_callback(asyncio.to_thread, kept.close)
+    kept = _open_store(policy, settings, log, stack)
     hooks = Hooks(log=log)
     pool = BackendPool(hooks)
     stack.push_async_callback(pool.close)
@@ -138,6 +132,17 @@ async def open_daemon(
     tasks = [*_start_workers(state), asyncio.create_task(fetching, name="tokens")]
     stack.push_async_callback(_cancel, tasks)
     return Daemon(app=build_app(state), state=state)
+
+
+def _open_store(policy: Policy, settings: Settings, log: Log, stack: AsyncExitStack) -> Store:
+    kept = Store(
+        database_path(policy, settings),
+        most=policy.storage.queue,
+        encode=encode_record,
+        on_error=lambda message: log("store.degraded", {"detail": message}),
+    )
+    stack.push_async_callback(asyncio.to_thread, kept.close)
+    return kept
 
 
 def _open_places(

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.answer import Answer
@@ -243,14 +244,12 @@ class Dispatcher:
             place = await self._enter_queue(entry, spec, request.snapshot, ticket)
             # A load of ours is over by now, and is no part of how fast the model answers.
             warm = warm or self._places.holds(model.id)
-            asked_at = time.monotonic()
-            self.vitals.ask(watch, model, decision.signals, warm)
+            asked_at = self.vitals.ask(watch, model, decision.signals, warm)
             async with asyncio.timeout(spec.timeouts.first_token or None):
                 stream = await entry.backend.stream(call)
                 first = await first_frames(stream, spec)
             answered = True
-            if watch.move(time.monotonic()):
-                self.vitals.token(watch)
+            self.vitals.token(watch)
         except TimeoutError:
             failure = UpstreamTimeout(
                 f"{spec.name} sent no token within {spec.timeouts.first_token:g} s."
@@ -268,11 +267,6 @@ class Dispatcher:
                 self._pool.release(entry)
                 self._leave(watch, failure, False)
 
-        def release(error: UpstreamError | None) -> None:
-            self._leave_queue(entry, place)
-            self._pool.release(entry)
-            self._leave(watch, error, error is None)
-
         if decision.signals.session and not decision.signals.task:
             self.remember(decision.signals.session, model.id, policy)
         return Answer(
@@ -288,7 +282,7 @@ class Dispatcher:
             arrival=arrival,
             _stream=stream,
             _first=first,
-            _release=release,
+            _release=partial(self._finish, entry, place, watch),
             _watch=watch,
             _on_news=self.vitals.token,
         )
@@ -319,6 +313,13 @@ class Dispatcher:
     def _leave_queue(self, entry: Entry, ticket: Ticket) -> None:
         entry.leave()
         self._places.leave(ticket)
+
+    def _finish(
+        self, entry: Entry, place: Ticket, watch: Watch, error: UpstreamError | None
+    ) -> None:
+        self._leave_queue(entry, place)
+        self._pool.release(entry)
+        self._leave(watch, error, error is None)
 
     def _enter(self, model: Model, spec: BackendSpec) -> Watch:
         self.last_request = time.monotonic()

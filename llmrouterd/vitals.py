@@ -83,18 +83,22 @@ class Vitals:
         self._settle()
         return watch
 
-    def ask(self, watch: Watch, model: Model, signals: Signals, warm: bool) -> None:
-        """The request has its place and is sent now: from here on its silence is judged."""
+    def ask(self, watch: Watch, model: Model, signals: Signals, warm: bool) -> float:
+        """The request has its place and is sent now, which is returned in monotonic seconds: from
+        here on its silence is judged."""
         tokens = signals.prompt_tokens + tool_tokens_for(model, signals)
         expect(watch, model, tokens, warm, self._policy.scoring.assumed)
         if signals.tool_tokens or "tools" in signals.needs:
             watch.gap *= self._policy.health.held_tokens
-        watch.waits_since = time.monotonic()
+        watch.waits_since = now = time.monotonic()
         self.changed.set()
+        return now
 
     def token(self, watch: Watch) -> None:
-        """A token has come from a model that was not healthy."""
-        self._conditions.token(watch, time.monotonic())
+        """A first token has come, or one of a model that was not healthy."""
+        now = time.monotonic()
+        if watch.move(now):
+            self._conditions.token(watch, now)
         self._settle()
 
     def end(self, watch: Watch, error: UpstreamError | None, answered: bool) -> None:
