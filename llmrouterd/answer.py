@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmrouterd.errors import UpstreamTimeout
+from llmrouterd.errors import UpstreamError, UpstreamTimeout
+from llmrouterd.health import ENDLESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmrouterd.backends.base import Frame, Stream
     from llmrouterd.catalog import Model
-    from llmrouterd.errors import UpstreamError
     from llmrouterd.explanation import Attempt
     from llmrouterd.health import Watch
     from llmrouterd.policy import BackendSpec
@@ -53,7 +53,11 @@ class Answer:
             first, self._first = self._first, None
             return first
         self._watch.waits_since = now = time.monotonic()
-        frames = await self._receive(now)
+        try:
+            frames = await self._receive(now)
+        except UpstreamError:
+            self._watch.waits_since = ENDLESS  # unlike one that is cancelled, it has been told
+            raise
         if _lives(frames) and self._watch.move(time.monotonic()):
             self._on_news(self._watch)
         return frames

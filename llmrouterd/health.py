@@ -49,7 +49,7 @@ CAUSES = (
 )
 # What a token alone disproves: that nothing is generated.
 _HANGS = ("silence", "probe")
-_NEVER, _ENDLESS = float("-inf"), float("inf")
+_NEVER, ENDLESS = float("-inf"), float("inf")
 _MOST_DOUBLINGS = 20
 
 
@@ -73,7 +73,7 @@ class Condition:
     cause: str = ""
     reason: str = ""
     since: float = _NEVER
-    until: float = _ENDLESS
+    until: float = ENDLESS
     failures: int = 0
     coolings: int = 0
     moved: float = _NEVER
@@ -96,16 +96,16 @@ class Watch:
     began: float = 0.0
     patience: float = 60.0
     work: float = 0.0
-    gap: float = _ENDLESS
+    gap: float = ENDLESS
     judged: bool = False
     answering: bool = False
-    waits_since: float = _ENDLESS
+    waits_since: float = ENDLESS
     moved: float = _NEVER
     condition: Condition = field(default_factory=Condition)
 
     def move(self, now: float) -> bool:
         """A token has come; whether that is news, for its model was not healthy."""
-        self.waits_since, self.moved, self.answering = _ENDLESS, now, True
+        self.waits_since, self.moved, self.answering = ENDLESS, now, True
         return self.condition.state != HEALTHY
 
 
@@ -144,7 +144,7 @@ class Conditions:
             if found is not None and found.trial is watch:
                 found.trial = None
         watch.condition.moved = max(watch.condition.moved, watch.moved)
-        if watch.condition.state == SUSPECT and watch.waits_since < _ENDLESS:
+        if watch.condition.state == SUSPECT and watch.waits_since < ENDLESS:
             watch.condition.until = now + self.failover.cool_seconds
 
     def token(self, watch: Watch, now: float) -> None:
@@ -164,7 +164,7 @@ class Conditions:
             found.moved = now
             for watch in self._watches:
                 if watch.model == key:
-                    watch.judged, watch.gap = False, _ENDLESS
+                    watch.judged, watch.gap = False, ENDLESS
         if found.state != HEALTHY and not (found.cause == "quota" and now < found.until):
             text = "a probe was answered" if cause == "probe" else "an answer was complete"
             self._heal(key, found, cause, text, now)
@@ -206,7 +206,7 @@ class Conditions:
         """A backend does not answer its listing."""
         found = self._of(backend)
         if found.state != DEAD or found.cause != "listing":
-            found.until = _ENDLESS
+            found.until = ENDLESS
             self._go(backend, found, DEAD, "listing", reason, now)
 
     def listed(self, backend: str, now: float) -> None:
@@ -225,7 +225,7 @@ class Conditions:
 
     def look(self, now: float) -> float:
         """Find who is silent for too long and whose time is over; when to look again."""
-        again = _ENDLESS
+        again = ENDLESS
         for watch, since, allowed in self._silences(now):
             if now - since >= allowed:
                 self._suspect(watch, now - since, allowed, now)
@@ -270,9 +270,9 @@ class Conditions:
         last = [watch.moved for watch in self._watches if watch.model == model]
         return max((self.of(model).moved, *last))
 
-    def in_flight(self, model: str) -> bool:
-        """Whether a request for a model, or a probe, is running."""
-        return any(watch.model == model for watch in self._watches)
+    def in_flight(self) -> set[str]:
+        """The models that requests or probes are sent to now."""
+        return {watch.model for watch in self._watches}
 
     def _of(self, key: str) -> Condition:
         return self._all.setdefault(key, Condition())
@@ -294,7 +294,7 @@ class Conditions:
         limits = self.limits
         for watch in self._watches if limits.suspect_factor else ():
             expected = work.get(watch.host, 0.0) + (watch.gap if watch.answering else 0.0)
-            if not (watch.judged or watch.answering) or expected == _ENDLESS:
+            if not (watch.judged or watch.answering) or expected == ENDLESS:
                 continue
             beside = 1 + answering.get(watch.host, 0) - watch.answering
             allowed = max(limits.floor_seconds, limits.suspect_factor * expected * beside)
@@ -328,7 +328,7 @@ class Conditions:
 
     def _heal(self, key: str, found: Condition, cause: str, reason: str, now: float) -> None:
         found.coolings = 0
-        found.until = _ENDLESS
+        found.until = ENDLESS
         self._go(key, found, HEALTHY, cause, reason, now)
 
     def _go(
@@ -354,7 +354,7 @@ def _in_words(found: Condition, now: float) -> str:
         return f"suspect: {found.reason}"
     if found.state == RECOVERING:
         return f"recovering, one request is trying it: {found.reason}"
-    left = f" for {found.until - now:.0f} s more" if found.until < _ENDLESS else ""
+    left = f" for {found.until - now:.0f} s more" if found.until < ENDLESS else ""
     return f"{found.state}{left}: {found.reason}"
 
 
@@ -374,7 +374,7 @@ def expect(watch: Watch, model: Model, tokens: int, warm: bool, assumed: Assumed
         judged = judged and profile.load_seconds is not None
     decode = profile.decode_tokens_per_second
     watch.work, watch.judged = work, judged
-    watch.gap = 1.0 / decode if decode else _ENDLESS
+    watch.gap = 1.0 / decode if decode else ENDLESS
 
 
 def worst(*told: tuple[str, str] | None) -> tuple[str, str] | None:

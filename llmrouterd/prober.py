@@ -120,10 +120,12 @@ class Prober:
             if model.id in untried or model.backend in untried:
                 tried = self._tried.get(model.id)
                 yield model, now if tried is None else tried + policy.failover.cool_seconds
+        busy = vitals.in_flight()
         for model in models if limits.probe_idle_minutes else ():
-            if vitals.is_healthy(model.id) and not _is_kept_by_use(model):
+            idle = model.id not in busy and not _is_kept_by_use(model)
+            if idle and vitals.is_healthy(model.id):
                 tried = self._tried.get(model.id, self._started)
-                used = max(vitals.used(model.id), tried)
+                used = max(vitals.moved(model.id), tried)
                 yield model, used + limits.probe_idle_minutes * 60.0
 
     async def _run(self, model: Model, spec: BackendSpec, policy: Policy) -> None:

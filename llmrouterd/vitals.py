@@ -17,6 +17,7 @@ from llmrouterd.errors import (
 from llmrouterd.health import (
     COOLING,
     DEAD,
+    ENDLESS,
     RECOVERING,
     SUSPECT,
     Conditions,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 # A request that is without a time limit lets the next one try for it after so many seconds.
 _PATIENCE_SECONDS = 60.0
-_ENDLESS = float("inf")
 
 
 class Vitals:
@@ -106,12 +106,12 @@ class Vitals:
         backend was being waited for, which proves nothing."""
         now, conditions = time.monotonic(), self._conditions
         conditions.end(watch, now)
-        if answered and watch.waits_since == _ENDLESS:
+        if answered and watch.waits_since == ENDLESS:
             conditions.succeed(watch.backend, now)
             conditions.succeed(watch.model, now)
         elif error is not None:
             # One that never began to answer within its time tells of a model that hangs.
-            silent = not watch.answering and watch.waits_since < _ENDLESS
+            silent = not watch.answering and watch.waits_since < ENDLESS
             silent = silent and isinstance(error, UpstreamTimeout)
             self._failed(watch, error, "silence" if silent else "failures")
         self._settle()
@@ -172,10 +172,13 @@ class Vitals:
         """Whether nothing is held against a key."""
         return self._conditions.of(key).state == "healthy"
 
-    def used(self, model: str) -> float:
-        """When a model was used last, in monotonic seconds."""
-        now = time.monotonic()
-        return now if self._conditions.in_flight(model) else self._conditions.last_token(model)
+    def in_flight(self) -> set[str]:
+        """The models that requests or probes are sent to now."""
+        return self._conditions.in_flight()
+
+    def moved(self, model: str) -> float:
+        """When the last answer of a model that is over had its last token, in monotonic seconds."""
+        return self._conditions.of(model).moved
 
     def data(self, key: str) -> dict[str, Any]:
         """A key's state as JSON; `seconds` since it began, `again_in` seconds until it is tried."""
@@ -186,7 +189,7 @@ class Vitals:
             known["seconds"] = round(now - found.since, 1)
             known["again_in"] = (
                 round(max(0.0, found.until - now), 1)
-                if found.state in (COOLING, DEAD) and found.until < _ENDLESS
+                if found.state in (COOLING, DEAD) and found.until < ENDLESS
                 else None
             )
         return known
