@@ -91,7 +91,7 @@ async def open_daemon(
     vitals = Vitals(policy, metrics, log)
     discovery.on_listing = vitals.listed
     dispatcher = Dispatcher(pool, residency, places, vitals, log)
-    prober = Prober(current, vitals, discovery, (pool, places))
+    prober = Prober(current, vitals, pool, places)
     benchmarks = BenchmarkWorker(current, discovery, kept, log)
     benchmarks.count_matches = discovery.matched
     feedback = Feedback(discovery, kept, log)

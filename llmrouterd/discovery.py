@@ -149,11 +149,6 @@ class Discovery:
                 )
         self._tend_fallbacks()
 
-    async def ask(self, backend: str) -> tuple[ModelFacts, ...]:
-        """What a backend says of its models at this moment; nothing is concluded from it.
-        Raises UpstreamError."""
-        return await self.backends[backend].entry.backend.discover()
-
     def ready(self) -> bool:
         """Whether at least one backend serves a model now."""
         return any(health.status == "ok" and health.facts for health in self.backends.values())

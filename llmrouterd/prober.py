@@ -1,7 +1,7 @@
 """Finds what time alone shows of the models' health, and probes: one request of one token.
 
 A probe goes to a model that its backend says is loaded, through the queue where nobody waits, and
-is given up as soon as a request for its backend arrives. It never loads or evicts a model.
+is given up as soon as a request arrives that it could delay. It never loads or evicts a model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from llmrouterd.backends.base import Stream
     from llmrouterd.backends.pool import BackendPool, Entry
     from llmrouterd.catalog import Model
-    from llmrouterd.discovery import Discovery
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.residency.places import Places
     from llmrouterd.snapshot import Current
@@ -38,20 +37,14 @@ _TOKENS = 32
 class Prober:
     """One for the daemon's life. One probe at a time."""
 
-    def __init__(
-        self,
-        current: Current,
-        vitals: Vitals,
-        discovery: Discovery,
-        backends: tuple[BackendPool, Places],
-    ) -> None:
+    def __init__(self, current: Current, vitals: Vitals, pool: BackendPool, places: Places) -> None:
         self._current = current
         self._vitals = vitals
-        self._discovery = discovery
-        self._pool, self._places = backends
+        self._pool = pool
+        self._places = places
         self._started = time.monotonic()
         self._tried: dict[str, float] = {}
-        self._probed: Model | None = None
+        self._probed: BackendSpec | None = None
         self._probe: asyncio.Task[None] | None = None
         vitals.give_way = self._give_way
 
@@ -77,8 +70,12 @@ class Prober:
                 probe.cancel()
                 await asyncio.gather(probe, return_exceptions=True)
 
-    def _give_way(self, backend: str) -> None:
-        if self._probe is not None and self._probed and self._probed.backend == backend:
+    def _give_way(self, model: Model, spec: BackendSpec) -> None:
+        """A request comes. Where its model is to be loaded, the probed one may have to go."""
+        if self._probe is None or self._probed is None:
+            return
+        loads = spec.host == self._probed.host and not self._places.holds(model.id)
+        if loads or spec.name == self._probed.name:
             self._probe.cancel()
 
     def _settle(self) -> None:
@@ -98,7 +95,7 @@ class Prober:
             spec = policy.backend(model.backend)
             if at <= now and spec is not None:
                 self._tried[model.id] = now
-                self._probed = model
+                self._probed = spec
                 work = self._run(model, spec, policy)
                 self._probe = asyncio.create_task(work, name=f"probe:{model.id}")
                 self._probe.add_done_callback(lambda _: self._vitals.changed.set())
@@ -113,7 +110,9 @@ class Prober:
         models = [
             model
             for model in self._current.snapshot.catalog.models
-            if _is_probed(model, policy) and (model.remote or self._places.holds(model.id))
+            if _is_probed(model, policy)
+            and (model.remote or self._places.holds(model.id))
+            and policy.backend(model.backend) is not None
         ]
         untried = vitals.untried()
         for model in models:
@@ -154,10 +153,11 @@ class Prober:
         finally:
             self._pool.release(entry)
 
-    async def _is_loaded(self, model: Model, entry: Entry) -> bool:
+    @staticmethod
+    async def _is_loaded(model: Model, entry: Entry) -> bool:
         """Whether the backend says at this moment that it holds the model as it would be asked
         for. Raises UpstreamError."""
-        facts = {fact.name: fact for fact in await self._discovery.ask(model.backend)}
+        facts = {fact.name: fact for fact in await entry.backend.discover()}
         fact = facts.get(model.name)
         if fact is None or not (fact.loaded or (model.remote and fact.loaded is None)):
             return False
@@ -168,6 +168,7 @@ class Prober:
         return held is not None and held.context in (None, model.num_ctx)
 
     async def _ask(self, model: Model, spec: BackendSpec, policy: Policy, entry: Entry) -> None:
+        """Send the probe, and tell how it went."""
         expected = Watch(model=model.id, backend=spec.name)
         expect(expected, model, _TOKENS, True, policy.scoring.assumed)
         slow = policy.health.suspect_factor * expected.work if expected.judged else 0.0

@@ -42,7 +42,7 @@ _PATIENCE_SECONDS = 60.0
 
 class Vitals:
     """One for the daemon's life. `changed` is set whenever there may be something to look for;
-    `give_way` is called with the backend's name before a request asks for a place on it."""
+    `give_way` is called before a request asks for a place."""
 
     def __init__(
         self, policy: Policy, metrics: Metrics, on_event: Callable[[str, dict[str, Any]], None]
@@ -52,7 +52,7 @@ class Vitals:
         self._policy = policy
         self._conditions = Conditions(policy.failover, policy.health)
         self.changed = asyncio.Event()
-        self.give_way: Callable[[str], None] = lambda backend: None
+        self.give_way: Callable[[Model, BackendSpec], None] = lambda model, spec: None
 
     def follow(self, policy: Policy) -> None:
         """Take another policy over. What was held against a backend is forgotten if it is another
@@ -68,7 +68,7 @@ class Vitals:
 
     def begin(self, model: Model, spec: BackendSpec) -> Watch:
         """A request is about to be sent to this model. Needs an `end`."""
-        self.give_way(spec.name)
+        self.give_way(model, spec)
         return self.begin_probe(model, spec)
 
     def begin_probe(self, model: Model, spec: BackendSpec) -> Watch:

@@ -394,6 +394,31 @@ async def test_a_loaded_model_of_ollama_is_probed_as_it_is_loaded(open_daemon: O
         assert (ollama.loads, ollama.reloads, ollama.violations) == (["m:1b"], 0, [])
 
 
+async def test_a_probe_does_not_keep_its_model_in_the_way(open_daemon: Opener) -> None:
+    models = [FakeModel(name=name, size=6 * 10**9, load_seconds=0.05) for name in ("m:1b", "o:1b")]
+    async with FakeOllama(models) as ollama:
+        daemon = await start(
+            open_daemon,
+            entry("o", ollama.url, type="ollama", include=["m:*"]),
+            entry("p", ollama.url, type="ollama", include=["o:*"]),
+            health={"probe_idle_minutes": 0.005, "probe_seconds": 60},
+            residency={
+                "hosts": [{"name": "local", "vram_gb": 11}],
+                "keep_alive": "-1",
+                "minimum_seconds": 0,
+            },
+        )
+        assert (await daemon.chat("Hello", model="o/m:1b")).status == 200
+        ollama.set_fault("m:1b", "hang", 1)  # the probe, and not the unloading
+        async with asyncio.timeout(10):
+            asked = await ollama.wait_requests(len(ollama.asked) + 1)
+        assert asked[-1].body["options"]["num_predict"] == 1
+        async with asyncio.timeout(10):
+            answer = await daemon.chat("Hello", model="p/o:1b")
+        assert answer.status == 200
+        assert daemon.events.of("backend.cooled") == []
+
+
 @pytest.mark.parametrize("case", ["unloaded", "another context"])
 async def test_a_probe_never_loads_a_model(case: str, open_daemon: Opener) -> None:
     """Somebody else changed what Ollama holds, and no poll has told us yet."""

@@ -138,6 +138,8 @@ class Places:
         waits, loads or evicts. What returns True needs a `leave`."""
         self.follow(snapshot)
         host, now = self._host_of(ticket.model), time.monotonic()
+        if ticket.model not in host.served:
+            return False
         standing = host.standings((ticket.model,), now, ticket.priority)[ticket.model]
         if standing.state != "ready" or standing.wait or host.moving is not None or host.waiting:
             return False
