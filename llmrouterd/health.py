@@ -87,7 +87,8 @@ class Watch:
     `work`: seconds until its first token if it ran alone; `gap`: seconds between two tokens, by
     the profile. `judged`: `work` is by the profile too, so that silence can be told from patience;
     without, the time limits are all there is. `waits_since`: since when its backend is waited for.
-    `patience`: seconds until another may try a key that this one tries.
+    `patience`: seconds until another may try a key that this one tries. `host`: the machine that it
+    shares with others, "" where nobody makes it slower.
     """
 
     model: str
@@ -231,12 +232,13 @@ class Conditions:
                 self._suspect(watch, now - since, allowed, now)
             else:
                 again = min(again, since + allowed)
+        waited_for = self.in_flight()
         for key, found in list(self._unwell.items()):
             self._pass_time(key, found, now)
-            if found.state == SUSPECT and now >= found.until:
+            if found.state == SUSPECT and now >= found.until and key not in waited_for:
                 ended = "nobody waits for it any more, the next request tries it"
                 self._go(key, found, RECOVERING, "time", ended, now)
-            if found.state != RECOVERING:
+            if found.state != RECOVERING and found.until > now:
                 again = min(again, found.until)
         return again
 
@@ -293,10 +295,12 @@ class Conditions:
                 work[watch.host] = work.get(watch.host, 0.0) + watch.work
         limits = self.limits
         for watch in self._watches if limits.suspect_factor else ():
-            expected = work.get(watch.host, 0.0) + (watch.gap if watch.answering else 0.0)
+            expected, beside = watch.gap if watch.answering else watch.work, 1
             if not (watch.judged or watch.answering) or expected == ENDLESS:
                 continue
-            beside = 1 + answering.get(watch.host, 0) - watch.answering
+            if watch.host:
+                expected = work.get(watch.host, 0.0) + (watch.gap if watch.answering else 0.0)
+                beside += answering.get(watch.host, 0) - watch.answering
             allowed = max(limits.floor_seconds, limits.suspect_factor * expected * beside)
             # Between two tokens it is the client, and not the backend, that is waited for.
             since = now if watch.waits_since > now else watch.waits_since

@@ -130,67 +130,58 @@ class Prober:
     async def _run(self, model: Model, spec: BackendSpec, policy: Policy) -> None:
         """Probe a model, if that can be done without a load and without anybody having to wait."""
         entry = self._pool.lease(spec)
-        ticket = Ticket(model=model.id, priority=PROFILING, client="health")
-        try:
-            if not await self._is_loaded(model, entry):
-                return
-            free = not spec.concurrency or entry.running < spec.concurrency
-            if not free or not self._places.enter_now(self._current.snapshot, ticket):
-                return
-            try:
-                await entry.enter()  # at once, for a place is free
-                try:
-                    await self._ask(model, spec, policy, entry)
-                finally:
-                    entry.leave()
-            finally:
-                self._places.leave(ticket)
-        except UpstreamError as error:
-            # Of the listing. Discovery follows that by itself; but here it confirms what is held
-            # against the model.
-            if not self._vitals.is_healthy(model.id):
-                self._vitals.end_probe(self._vitals.begin_probe(model, spec), error, False)
-        finally:
-            self._pool.release(entry)
-
-    @staticmethod
-    async def _is_loaded(model: Model, entry: Entry) -> bool:
-        """Whether the backend says at this moment that it holds the model as it would be asked
-        for. Raises UpstreamError."""
-        facts = {fact.name: fact for fact in await entry.backend.discover()}
-        fact = facts.get(model.name)
-        if fact is None or not (fact.loaded or (model.remote and fact.loaded is None)):
-            return False
-        if model.num_ctx is None:
-            return True
-        # Ollama loads a model anew for another context.
-        held = await entry.backend.footprint(model.name)
-        return held is not None and held.context in (None, model.num_ctx)
-
-    async def _ask(self, model: Model, spec: BackendSpec, policy: Policy, entry: Entry) -> None:
-        """Send the probe, and tell how it went."""
-        expected = Watch(model=model.id, backend=spec.name)
-        expect(expected, model, _TOKENS, True, policy.scoring.assumed)
-        slow = policy.health.suspect_factor * expected.work if expected.judged else 0.0
-        limit = max(policy.health.probe_seconds, slow)
-        call = Call("chat", model.name, _BODY, model.num_ctx, model.keep_alive)
         watch = self._vitals.begin_probe(model, spec)
         error: UpstreamError | None = None
         answered = False
         try:
-            async with asyncio.timeout(limit):
-                stream = await entry.backend.stream(call)
-                try:
-                    await _first_word(stream, spec)
-                finally:
-                    stream.close()
-            answered = True
-        except TimeoutError:
-            error = UpstreamTimeout(f"a probe of one token had no answer within {limit:g} s")
+            if await self._is_loaded(model, entry):
+                answered = await self._ask(model, policy, entry)
         except UpstreamError as failure:
             error = failure
         finally:
             self._vitals.end_probe(watch, error, answered)
+            self._pool.release(entry)
+
+    async def _is_loaded(self, model: Model, entry: Entry) -> bool:
+        """Whether the backend says at this moment that it holds the model as it would be asked
+        for. Raises UpstreamError: it says nothing, which confirms what is held against it."""
+        try:
+            facts = {fact.name: fact for fact in await entry.backend.discover()}
+            fact = facts.get(model.name)
+            if fact is None or not (fact.loaded or (model.remote and fact.loaded is None)):
+                return False
+            if model.num_ctx is None:
+                return True
+            # Ollama loads a model anew for another context.
+            held = await entry.backend.footprint(model.name)
+            return held is not None and held.context in (None, model.num_ctx)
+        except UpstreamError:
+            if not self._vitals.is_healthy(model.id):
+                raise
+            return False  # discovery will see for itself
+
+    async def _ask(self, model: Model, policy: Policy, entry: Entry) -> bool:
+        """Send the probe; False where there is no place for it. Raises UpstreamError."""
+        spec = entry.backend.spec
+        ticket = Ticket(model=model.id, priority=PROFILING, client="health")
+        free = not spec.concurrency or entry.running < spec.concurrency
+        if not free or not self._places.enter_now(self._current.snapshot, ticket):
+            return False
+        limit = _limit(model, policy)
+        try:
+            await entry.enter()  # at once, for a place is free
+            try:
+                async with asyncio.timeout(limit):
+                    call = Call("chat", model.name, _BODY, model.num_ctx, model.keep_alive)
+                    await _first_word(await entry.backend.stream(call), spec)
+            finally:
+                entry.leave()
+        except TimeoutError:
+            text = f"a probe of one token had no answer within {limit:g} s"
+            raise UpstreamTimeout(text) from None
+        finally:
+            self._places.leave(ticket)
+        return True
 
 
 def _is_probed(model: Model, policy: Policy) -> bool:
@@ -205,12 +196,23 @@ def _is_kept_by_use(model: Model) -> bool:
     return model.keep_alive is not None and not model.keep_alive.startswith("-")
 
 
+def _limit(model: Model, policy: Policy) -> float:
+    """Seconds until a probe must have been answered."""
+    expected = Watch(model=model.id, backend=model.backend)
+    expect(expected, model, _TOKENS, True, policy.scoring.assumed)
+    slow = policy.health.suspect_factor * expected.work if expected.judged else 0.0
+    return max(policy.health.probe_seconds, slow)
+
+
 async def _first_word(stream: Stream, spec: BackendSpec) -> None:
     """Read until something was generated: the first chunk of many servers holds a role alone."""
-    while (frames := await stream.next(None)) is not None:
-        for frame in frames:
-            for choice in (frame.chunk or {}).get("choices") or ():
-                said = {name for name, text in (choice.get("delta") or {}).items() if text}
-                if choice.get("finish_reason") or said - {"role"}:
-                    return
+    try:
+        while (frames := await stream.next(None)) is not None:
+            for frame in frames:
+                for choice in (frame.chunk or {}).get("choices") or ():
+                    said = {name for name, text in (choice.get("delta") or {}).items() if text}
+                    if choice.get("finish_reason") or said - {"role"}:
+                        return
+    finally:
+        stream.close()
     raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")

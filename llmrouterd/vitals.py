@@ -76,7 +76,7 @@ class Vitals:
         watch = Watch(
             model=model.id,
             backend=spec.name,
-            host=spec.host,
+            host="" if model.remote else spec.host,
             patience=spec.timeouts.first_token or _PATIENCE_SECONDS,
         )
         self._conditions.begin(watch, time.monotonic())

@@ -39,7 +39,7 @@ def conditions(**limits: Any) -> Conditions:
 
 def sent(made: Conditions, now: float, work: float | None = 1.0, **fields: Any) -> Watch:
     """A request to b/m that is with its backend at once; work: None is unknown."""
-    given = {"model": "b/m", "backend": "b", "gap": 0.1, **fields}
+    given = {"model": "b/m", "backend": "b", "host": "box", "gap": 0.1, **fields}
     watch = Watch(**given, judged=work is not None, work=work or 1.0)
     made.begin(watch, now)
     watch.waits_since = now
@@ -216,6 +216,10 @@ def test_who_has_to_wait_for_others_is_not_silent_for_too_long() -> None:
     made.look(20.0)
     assert went(made) == [("b/m", SUSPECT, "silence")]
     assert short.condition.state == SUSPECT
+    made = conditions()
+    for _ in range(9):
+        sent(made, 0.0, 1.0, host="")  # a remote API is not slower for it
+    assert made.look(0.0) == 5.0
 
 
 def test_a_token_of_another_answer_shows_that_the_model_is_not_stuck() -> None:
@@ -242,9 +246,12 @@ def test_suspicion_lasts_as_long_as_somebody_waits_and_then_a_while() -> None:
     assert went(made) == [("b/m", SUSPECT, "silence")]
     assert made.untried(100.0) == {"b/m"}
     made.end(watch, 100.0)  # its client has left
-    made.look(109.9)
+    probe = Watch(model="b/m", backend="b")
+    made.begin(probe, 105.0)
+    made.look(115.0)
     assert went(made) == []
-    made.look(110.0)
+    made.end(probe, 116.0)  # it was given up
+    made.look(116.0)
     assert went(made) == [("b/m", RECOVERING, "time")]
 
 

@@ -208,8 +208,10 @@ async def test_a_pause_in_the_middle_of_an_answer(open_daemon: Opener) -> None:
 async def test_what_is_slow_and_goes_on_stays_healthy(case: str, open_daemon: Opener) -> None:
     async with FaultServer(["m"], tokens=4) as slow:
         profile: Profile | None = PROFILE
+        health = {}
         if case == "slow tokens":
-            slow.delay = 0.15
+            slow.tokens, slow.delay = 10, 0.15
+            health = {"floor_seconds": 1.0}
         elif case == "long prefill":
             slow.set_fault("m", "slow-first:0.5")
             profile = Profile(ttft_base_seconds=0.2, prefill_tokens_per_second=1000.0)
@@ -218,7 +220,7 @@ async def test_what_is_slow_and_goes_on_stays_healthy(case: str, open_daemon: Op
             profile = None
         else:
             slow.set_fault("m", "comments")
-        daemon = await start(open_daemon, entry("slow", slow.root), profile=profile)
+        daemon = await start(open_daemon, entry("slow", slow.root), profile=profile, health=health)
         assert await answered_by(daemon) == "slow"
         await asyncio.sleep(0.3)  # and a request that is over is not silent
         assert daemon.events.of("backend.suspected") == []
