@@ -345,3 +345,16 @@ def test_a_model_that_answers_other_clients_is_not_put_out() -> None:
     host.see_busy("a", 0, asked_at=21.0)
     host.advance(21.0)
     assert kinds(host) == [("unload", "a")]
+
+
+def test_measuring_and_probing_are_no_use_of_a_model() -> None:
+    host = Host()
+    host.configure(Limits(), {"c": needs("c")}, 0.0)
+    host.report({"c": GB}, ["c"], 0.0)
+    expected = []
+    for priority in (PRIORITIES.index("profiling"), TASK):
+        ticket = Ticket(model="c", priority=priority)
+        host.arrive(ticket, 1.0)
+        host.leave(ticket, 31.0)
+        expected.append((host.reuse.chance("c", 1.0, 31.0) > 0.0, host.elsewhere("c", 31.0)))
+    assert expected == [(False, 0), (True, 0)]
