@@ -77,6 +77,7 @@ def _set_gauges(state: State) -> None:
         if status.synced_at:
             synced = datetime.fromisoformat(status.synced_at).timestamp()
             found.benchmarks_synced.labels(source).set(synced)
+    state.places.follow(state.current.snapshot)
     _set_hosts(found, state.places)
 
 
