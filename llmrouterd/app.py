@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from llmrouterd import tables
+from llmrouterd.api import live
 from llmrouterd.api.boundary import strays
 from llmrouterd.api.metrics import names_now
 from llmrouterd.api.routes import add_routes
@@ -145,6 +146,7 @@ def _open_places(
 
 
 def _start_workers(state: State) -> list[asyncio.Task[None]]:
+    state.journal.on_row = state.feed.note_decision
     workers: dict[str, Callable[[], Awaitable[None]]] = {
         "watcher": state.reloader.watch,
         "residency": partial(state.places.work, state.current),
@@ -152,6 +154,7 @@ def _start_workers(state: State) -> list[asyncio.Task[None]]:
         "profiler": state.profiler.work,
         "benchmarks": state.benchmarks.work,
         "sweeper": partial(_sweep, state),
+        "live": partial(live.watch, state),
     }
     return [
         asyncio.create_task(guard(name, work, state.on_event), name=name)
@@ -165,7 +168,12 @@ def build_app(state: State) -> web.Application:
     app = web.Application(client_max_size=0, middlewares=[strays])
     app[STATE] = state
     add_routes(app)
+    app.on_shutdown.append(_end_feed)
     return app
+
+
+async def _end_feed(app: web.Application) -> None:
+    app[STATE].feed.close()
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -306,9 +306,10 @@ class Dispatcher:
             async with asyncio.timeout(patience):
                 await self._places.enter(snapshot, ticket)
                 placed = True
+            ticket.held = True
             async with asyncio.timeout(limits.queue or None):
                 await entry.enter()
-            entered = True
+            ticket.held, entered = False, True
         except TimeoutError:
             raise UpstreamBusy(
                 f"{spec.name} had no free place within {limits.queue:g} s.", retry_after=5

@@ -11,7 +11,7 @@ import orjson
 from llmrouterd.explanation import describe, describe_attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmrouterd.catalog import Model
     from llmrouterd.decision import Decision
@@ -64,30 +64,30 @@ class Journal:
         self._store = store
         self._metrics = metrics
         self._on_event = on_event
+        self.on_row: Callable[[Mapping[str, Any]], None] = lambda row: None
 
     def record(self, decision: Decision, outcome: Outcome) -> None:
         model = outcome.model.id if outcome.model else None
         self._measure(decision, outcome, model)
         self._observe(outcome)
         signals = decision.signals
-        self._store.record(
-            {
-                "id": outcome.id,
-                "at": time.time(),
-                "mode": decision.mode,
-                "rule": decision.rule,
-                "category": signals.category,
-                "model": model,
-                "backend": outcome.model.backend if outcome.model else None,
-                "outcome": outcome.status,
-                "policy": decision.policy_digest,
-                "ttft": outcome.ttft,
-                "seconds": outcome.seconds,
-                "prompt_tokens": outcome.prompt_tokens,
-                "completion_tokens": outcome.completion_tokens,
-                "record": (decision, outcome),
-            }
-        )
+        row: dict[str, Any] = {
+            "id": outcome.id,
+            "at": time.time(),
+            "mode": decision.mode,
+            "rule": decision.rule,
+            "category": signals.category,
+            "model": model,
+            "backend": outcome.model.backend if outcome.model else None,
+            "outcome": outcome.status,
+            "policy": decision.policy_digest,
+            "ttft": outcome.ttft,
+            "seconds": outcome.seconds,
+            "prompt_tokens": outcome.prompt_tokens,
+            "completion_tokens": outcome.completion_tokens,
+        }
+        self._store.record({**row, "record": (decision, outcome)})
+        self.on_row(row)
         fields: dict[str, Any] = {
             "id": outcome.id,
             "model": model,

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrouterd.api import admin, evidence, health, lessons, memory, metrics, openai, profiling
+from llmrouterd.api import (
+    admin,
+    evidence,
+    health,
+    lessons,
+    live,
+    memory,
+    metrics,
+    openai,
+    profiling,
+)
 from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
 
 if TYPE_CHECKING:
@@ -29,6 +39,8 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "/admin/models/{id:.+}/pin", ADMIN, memory.pin),
     ("POST", "/admin/models/{id:.+}/unpin", ADMIN, memory.unpin),
     ("GET", "/admin/vram", ADMIN, memory.vram),
+    ("GET", "/admin/live", ADMIN, live.live),
+    ("GET", "/admin/events", ADMIN, live.events),
     ("GET", "/admin/catalog", ADMIN, admin.catalog),
     ("GET", "/admin/backends", ADMIN, admin.backends),
     ("GET", "/admin/profiles", ADMIN, profiling.profiles),
