@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from llmrouterd import tables
+from llmrouterd.api import live
 from llmrouterd.api.boundary import strays
+from llmrouterd.api.metrics import names_now
 from llmrouterd.api.routes import add_routes
 from llmrouterd.api.state import STATE, State
 from llmrouterd.assemble import Knowledge
@@ -152,6 +154,7 @@ def _open_places(
 
 
 def _start_workers(state: State, settings: Settings) -> list[asyncio.Task[None]]:
+    state.journal.on_row = state.feed.note_decision
     workers: dict[str, Callable[[], Awaitable[None]]] = {
         "watcher": state.reloader.watch,
         "edits": state.edits.work,
@@ -160,6 +163,7 @@ def _start_workers(state: State, settings: Settings) -> list[asyncio.Task[None]]
         "profiler": state.profiler.work,
         "benchmarks": state.benchmarks.work,
         "sweeper": partial(_sweep, state),
+        "live": partial(live.watch, state),
     }
     guarded = [
         asyncio.create_task(guard(name, work, state.on_event), name=name)
@@ -175,7 +179,12 @@ def build_app(state: State) -> web.Application:
     app = web.Application(client_max_size=0, middlewares=[strays])
     app[STATE] = state
     add_routes(app)
+    app.on_shutdown.append(_end_feed)
     return app
+
+
+async def _end_feed(app: web.Application) -> None:
+    app[STATE].feed.close()
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
@@ -211,8 +220,9 @@ async def _restore_pins(kept: Store, discovery: Discovery) -> None:
 
 
 async def _sweep(state: State) -> None:
-    """Forget old decisions, once an hour."""
+    """Forget old decisions, and the counts of what is no more, once an hour."""
     while True:
+        state.metrics.keep(names_now(state))
         days = state.current.snapshot.policy.storage.decision_days
         work = state.store.run(tables.forget_decisions(time.time() - days * 86400))
         try:

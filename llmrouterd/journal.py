@@ -13,7 +13,7 @@ from llmrouterd.replay.pieces import encode_world
 from llmrouterd.store import Encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmrouterd.catalog import Model, Sighting
     from llmrouterd.decision import Decision
@@ -67,30 +67,30 @@ class Journal:
         self._store = store
         self._metrics = metrics
         self._on_event = on_event
+        self.on_row: Callable[[Mapping[str, Any]], None] = lambda row: None
 
     def record(self, decision: Decision, outcome: Outcome) -> None:
         model = outcome.model.id if outcome.model else None
         self._measure(decision, outcome, model)
         self._observe(outcome)
         signals = decision.signals
-        self._store.record(
-            {
-                "id": outcome.id,
-                "at": time.time(),
-                "mode": decision.mode,
-                "rule": decision.rule,
-                "category": signals.category,
-                "model": model,
-                "backend": outcome.model.backend if outcome.model else None,
-                "outcome": outcome.status,
-                "policy": decision.policy_digest,
-                "ttft": outcome.ttft,
-                "seconds": outcome.seconds,
-                "prompt_tokens": outcome.prompt_tokens,
-                "completion_tokens": outcome.completion_tokens,
-                "record": (decision, outcome),
-            }
-        )
+        row: dict[str, Any] = {
+            "id": outcome.id,
+            "at": time.time(),
+            "mode": decision.mode,
+            "rule": decision.rule,
+            "category": signals.category,
+            "model": model,
+            "backend": outcome.model.backend if outcome.model else None,
+            "outcome": outcome.status,
+            "policy": decision.policy_digest,
+            "ttft": outcome.ttft,
+            "seconds": outcome.seconds,
+            "prompt_tokens": outcome.prompt_tokens,
+            "completion_tokens": outcome.completion_tokens,
+        }
+        self._store.record({**row, "record": (decision, outcome)})
+        self.on_row(row)
         fields: dict[str, Any] = {
             "id": outcome.id,
             "model": model,
@@ -110,19 +110,25 @@ class Journal:
         metrics = self._metrics
         for attempt in outcome.attempts:
             metrics.inc(metrics.failovers, attempt.model)
-        if outcome.status == "client_gone":
-            metrics.inc(metrics.client_gone)
+        end = outcome.status if outcome.status in ("ok", "client_gone") else "failed"
+        if end == "failed" and outcome.ttft is not None:
+            end = "interrupted"
+        metrics.inc(metrics.answers, end)
         if model is None:
             return
         metrics.inc(metrics.decisions, model, decision.signals.category, decision.rule)
+        if end == "ok":
+            metrics.observe(metrics.answer_duration, outcome.seconds, model, outcome.id)
         if outcome.ttft is not None:
-            metrics.observe(metrics.ttft, outcome.ttft, model)
-            if outcome.status not in ("ok", "client_gone"):
-                metrics.inc(metrics.interrupted, model)
+            metrics.observe(metrics.ttft, outcome.ttft, model, outcome.id)
+        if end == "interrupted":
+            metrics.inc(metrics.interrupted, model)
         if outcome.prompt_tokens:
             metrics.inc(metrics.tokens, model, "prompt", by=outcome.prompt_tokens)
         if outcome.completion_tokens:
             metrics.inc(metrics.tokens, model, "completion", by=outcome.completion_tokens)
+            if outcome.generated is not None:
+                metrics.inc(metrics.generation, model, by=outcome.generated)
 
 
 class RecordEncoder:

@@ -64,7 +64,11 @@ async def catalog(request: web.Request) -> web.Response:
 
 async def backends(request: web.Request) -> web.Response:
     """GET /admin/backends."""
-    state = request.app[STATE]
+    return json_response({"backends": backends_data(request.app[STATE])})
+
+
+def backends_data(state: State) -> list[dict[str, Any]]:
+    """How every backend is doing."""
     now = time.monotonic()
     cooling = state.dispatcher.cooldowns.view(now)
     found = []
@@ -93,7 +97,7 @@ async def backends(request: web.Request) -> web.Response:
                 **health.entry.backend.state(),
             }
         )
-    return json_response({"backends": found})
+    return found
 
 
 async def decisions(request: web.Request) -> web.Response:

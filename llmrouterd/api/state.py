@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from llmrouterd.limits import Limiter
+from llmrouterd.live import Feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,6 +54,7 @@ class State:
     started_at: float
     host_name: str
     limiter: Limiter = field(default_factory=Limiter)
+    feed: Feed = field(default_factory=Feed)
     active: int = 0
     draining: bool = False
 

@@ -37,6 +37,7 @@ _ASK_SECONDS = 5.0
 _PROBE_SECONDS = 10.0
 # Memory in use is remembered for plots: so many points, so many seconds apart.
 _HISTORY, _HISTORY_SECONDS = 720, 10.0
+_MARKS = 200
 # A driver may take a moment to give back what a model had: it is asked so often, for so long.
 _FREED_SECONDS, _FREED_PAUSE = 5.0, 0.1
 # What cannot be loaded in time is left alone for so long.
@@ -57,6 +58,8 @@ class Places:
         on_event: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._metrics = metrics
+        for priority in PRIORITIES:
+            metrics.inc(metrics.refusals, priority, by=0)
         self._probes = probes()
         self._pool = pool
         self._on_event = on_event
@@ -74,6 +77,7 @@ class Places:
         self._asked_at = float("-inf")
         self._unloaded_at = float("-inf")
         self.history: deque[tuple[float, dict[str, int]]] = deque(maxlen=_HISTORY)
+        self.marks: deque[dict[str, Any]] = deque(maxlen=_MARKS)
         self.changed: Callable[[], None] = lambda: None
         self.on_load: Callable[[Model, float], None] = lambda model, seconds: None
 
@@ -308,7 +312,9 @@ class Places:
         if action.kind == "load":
             for ticket in waiting:
                 ticket.load_seconds = seconds
-            metrics.observe(metrics.load_seconds, seconds, name)
+            decision = next((ticket.decision for ticket in waiting if ticket.decision), "")
+            metrics.observe(metrics.load_seconds, seconds, name, decision)
+            self.mark("load", name)
             self.on_load(model, seconds)
             self._on_event("model.loaded", said)
             return
@@ -316,6 +322,7 @@ class Places:
         for ticket in waiting:
             ticket.evicted = (*ticket.evicted, name)
         metrics.inc(metrics.evictions, name, "room" if action.reason else "owner")
+        self.mark("evict" if action.reason else "unload", name, action.reason)
         self._on_event("model.unloaded", said)
 
     async def _until_free(self, host: Host, name: str) -> None:
@@ -342,6 +349,17 @@ class Places:
             task.cancel()
         await backend.unload(call.model)
         raise _Abandoned
+
+    def mark(self, kind: str, model: str, target: str = "") -> None:
+        """Remember a load, evict, unload, pin or unpin beside the memory's past. target: the model
+        that it was done for."""
+        host = self._known[model][1].host
+        moment = round(time.time(), 2)
+        self.marks.append({"at": moment, "kind": kind, "model": model, "host": host, "for": target})
+
+    def past(self) -> list[dict[str, Any]]:
+        """Bytes in use by host, the oldest first. at: Unix time."""
+        return [{"at": round(at, 2), "used": used} for at, used in self.history]
 
     def _remember(self) -> None:
         now = time.time()
