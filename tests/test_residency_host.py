@@ -367,3 +367,22 @@ def test_what_a_model_was_put_out_for_is_loaded_next() -> None:
     assert kinds(host) == [("load", "a")]
     host.set_loaded("a", 33.0)
     assert host.running == [other]
+
+
+def test_what_was_loaded_for_background_work_makes_no_chat_wait() -> None:
+    host = make(minimum=10.0)
+    profiled = Ticket(model="d", priority=3)
+    host.arrive(profiled, 0.0)
+    host.set_loaded("d", 1.0)
+    host.leave(profiled, 2.0)
+    host.take()
+    host.arrive(Ticket(model="a"), 3.0)
+    assert kinds(host) == [("unload", "d")]
+    host.set_unloaded("d", 3.5)
+    host.set_loaded("a", 5.0)
+    host.leave(host.running[0], 6.0)
+    host.take()
+    host.arrive(Ticket(model="d"), 7.0)
+    assert kinds(host) == []  # the chat's model has its time
+    host.advance(15.5)
+    assert kinds(host) == [("unload", "a")]

@@ -26,6 +26,7 @@ from llmrouterd.residency.ticket import (
     ModelNeeds,
     Moving,
     Ticket,
+    live_for,
 )
 from llmrouterd.residency.traffic import Traffic
 from llmrouterd.scorer import Standing
@@ -117,7 +118,7 @@ class Host:
 
     def set_loaded(self, model: str, now: float, size: int | None = None) -> None:
         """A load has ended well."""
-        self.loaded.setdefault(model, Live(since=now)).size = size
+        self.loaded.setdefault(model, live_for(self._in_queue(model), now)).size = size
         self._moved(model, now)
         self.advance(now)
 
@@ -238,7 +239,7 @@ class Host:
             size=self.size_of(name),
             busy=len(self.in_flight(name)) + self.elsewhere(name, now),
             waiting=len(self._in_queue(name)),
-            age=now - live.since,
+            age=live.age(now),
             idle=now - live.used,
             chat_idle=now - live.chatted,
             cost=again * needs.load_seconds,
@@ -392,9 +393,8 @@ class Host:
         for name in victims:
             service = self._usual(name)
             queued = len(self._in_queue(name))
-            running = self.in_flight(name)
-            left = [max(0.5, service - (now - (ticket.started or now))) for ticket in running]
-            slots = self.models[name].slots or 1
-            young = self.limits.minimum - (now - self.loaded[name].since)
-            longest = max(longest, max(left, default=0.0) + queued / slots * service, young)
+            begun = [each.started or now for each in self.in_flight(name)]
+            left = [max(0.5, service - (now - at)) for at in begun]
+            left_all = max(left, default=0.0) + queued / (self.models[name].slots or 1) * service
+            longest = max(longest, left_all, self.limits.minimum - self.loaded[name].age(now))
         return longest
