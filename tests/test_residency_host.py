@@ -75,8 +75,11 @@ class HostMachine(RuleBasedStateMachine):
             assert model in self.memory
             assert not any(ticket.model == model for ticket in self.host.running), "busy eviction"
             assert not self.models[model].pinned, "a pinned model is put out"
-            age = self.now - self.host.loaded[model].since
-            assert age >= self.limits.minimum, "put out before its minimum residency"
+            live, moving = self.host.loaded[model], self.host.moving
+            if self.now - live.since < self.limits.minimum:
+                assert live.fleeting, "put out before its minimum residency"
+                wanted = [each for each in self.host.waiting if each.model == moving.target]
+                assert any(not each.background for each in wanted), "put out for no chat"
 
     @rule(
         model=st.sampled_from(sorted(SIZES)),

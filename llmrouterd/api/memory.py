@@ -59,7 +59,7 @@ def host_data(name: str, host: Host, now: float) -> dict[str, Any]:
                 "in_flight": len(host.in_flight(held.model)),
                 "elsewhere": host.elsewhere(held.model, now),
                 "waiting": held.waiting,
-                "loaded_seconds": round(now - host.loaded[held.model].since, 1),
+                "loaded_seconds": round(held.age, 1),
                 "pinned": host.models[held.model].pinned,
                 "movable": host.models[held.model].movable,
                 "eviction_cost_seconds": round(held.cost, 2),

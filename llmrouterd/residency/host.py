@@ -239,11 +239,12 @@ class Host:
             size=self.size_of(name),
             busy=len(self.in_flight(name)) + self.elsewhere(name, now),
             waiting=len(self._in_queue(name)),
-            age=live.age(now),
+            age=now - live.since,
             idle=now - live.used,
             chat_idle=now - live.chatted,
             cost=again * needs.load_seconds,
             fixed=needs.pinned or not needs.movable,
+            fleeting=live.fleeting,
         )
 
     def size_of(self, model: str) -> int:
@@ -391,10 +392,9 @@ class Host:
     def _until_idle(self, victims: Iterable[str], now: float) -> float:
         longest = 0.0
         for name in victims:
-            service = self._usual(name)
-            queued = len(self._in_queue(name))
+            usual, slots = self._usual(name), self.models[name].slots or 1
             begun = [each.started or now for each in self.in_flight(name)]
-            left = [max(0.5, service - (now - at)) for at in begun]
-            left_all = max(left, default=0.0) + queued / (self.models[name].slots or 1) * service
-            longest = max(longest, left_all, self.limits.minimum - self.loaded[name].age(now))
+            left = max([max(0.5, usual - (now - at)) for at in begun], default=0.0)
+            left += len(self._in_queue(name)) / slots * usual
+            longest = max(longest, left, self.limits.minimum - (now - self.loaded[name].since))
         return longest

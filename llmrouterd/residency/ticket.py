@@ -86,17 +86,13 @@ class Limits:
 @dataclass(slots=True)
 class Live:
     """What is known of a loaded model. Times are the caller's seconds. fleeting: it was loaded for
-    background work alone, and does not make a chat wait until it has been there for a while."""
+    background work alone."""
 
     since: float
     size: int | None = None
     used: float = NEVER
     chatted: float = NEVER
     fleeting: bool = False
-
-    def age(self, now: float) -> float:
-        """Seconds that count for the minimum residency."""
-        return now - (NEVER if self.fleeting else self.since)
 
 
 def live_for(waiting: Sequence[Ticket], now: float) -> Live:
