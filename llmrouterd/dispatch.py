@@ -186,7 +186,9 @@ class Dispatcher:
         answered = False
         self._enter(model, spec)
         try:
-            place = await self._enter_queue(entry, spec, snapshot, ticket_for(chat, None, model))
+            place = await self._enter_queue(
+                entry, spec, snapshot, ticket_for(chat, None, model, policy)
+            )
             async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):
                 answer = await entry.backend.embed(call_for(chat, model, policy))
             answered = True
@@ -241,7 +243,7 @@ class Dispatcher:
         self._enter(model, spec)
         arrival = self.arrivals if self.in_flight == 1 else 0
         try:
-            ticket = ticket_for(request.chat, decision.signals, model)
+            ticket = ticket_for(request.chat, decision.signals, model, policy)
             place = await self._enter_queue(entry, spec, request.snapshot, ticket)
             # A load of ours is over by now, and is no part of how fast the model answers.
             warm = warm or self._places.holds(model.id)
