@@ -95,6 +95,7 @@ _SCHEMA = {
                 "resident": _TEXTS,
                 "busy": {**_MAPPING, "additionalProperties": {"type": "integer"}},
                 "cooling": {**_MAPPING, "additionalProperties": {"type": "string"}},
+                "spent": {**_MAPPING, "additionalProperties": {"type": "string"}},
                 "slots": {**_MAPPING, "additionalProperties": {"type": "integer", "minimum": 1}},
                 "sticky": _TEXT,
                 "standing": {
@@ -148,6 +149,7 @@ def read_catalog(path: str, policy: Policy) -> tuple[Catalog, Load]:
         ),
         busy=live.get("busy") or {},
         cooling=live.get("cooling") or {},
+        spent=live.get("spent") or {},
         slots=live.get("slots") or {},
         sticky=live.get("sticky") or "",
         standing={

@@ -37,6 +37,8 @@ class Metrics:
             "time_to_first_token_seconds", "From a request to its first token.", ("model",)
         )
         self.tokens = counter("tokens_total", "Tokens by kind.", ("model", "kind"))
+        self.spent = counter("spent_dollars_total", "What answers have cost.", ("model",))
+        self.budget_left = gauge("budget_left_dollars", "Left of a budget.", ("backend", "period"))
         self.decisions = counter(
             "decisions_total", "Answers by what chose their model.", ("model", "category", "rule")
         )

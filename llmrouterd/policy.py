@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import re2
 
+from llmrouterd.policy_budget import NO_BUDGET, Budget
 from llmrouterd.policy_profiling import Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 from llmrouterd.policy_residency import Queue, Residency
@@ -118,6 +119,7 @@ class BackendSpec:
     models: tuple[ManagedModel, ...]
     stream_usage: bool
     remote: bool
+    budget: Budget = NO_BUDGET
 
     @property
     def fallback(self) -> bool:

@@ -297,6 +297,20 @@ def test_a_long_text_goes_to_a_cheap_cloud_model() -> None:
     assert "cloud/anthropic/claude-sonnet-4.5" not in [one.model for one in made.ranked]
 
 
+def test_a_budget_bounds_the_cloud() -> None:
+    reason = "spent 1.00 of 1.00 dollars today"
+    for recipe, client in (("cpu-and-cloud", ""), ("family-with-keys", "parents")):
+        spec = policy_of(recipe).backend("cloud")
+        assert spec is not None
+        assert spec.budget.usd_per_day > 0
+        usual = ask(recipe, PRIMES, client=client)
+        assert usual.ranked[0].model.startswith("cloud/")
+        assert not [one for one in usual.rejected if one.gate == "budget"]
+        made = ask(recipe, PRIMES, client=client, live={"spent": {"cloud": reason}})
+        assert all(one.model.startswith("ollama/") for one in made.ranked)
+        assert {one.reason for one in made.rejected if one.gate == "budget"} == {reason}
+
+
 def test_an_image_of_code_goes_to_the_model_that_sees() -> None:
     for recipe in ("one-12gb-gpu", "cpu-and-cloud"):
         made = ask(recipe, "Pourquoi cette fonction Python plante-t-elle ?", image=True)

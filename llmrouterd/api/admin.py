@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from llmrouterd.catalog import Model
+    from llmrouterd.policy import BackendSpec
     from llmrouterd.policy_tests import Result
 
 
@@ -87,10 +88,16 @@ async def backends(request: web.Request) -> web.Response:
                     for key, reason in cooling.items()
                     if key == name or key.startswith(name + "/")
                 },
+                "spending": state.dispatcher.spending.describe(_spec_of(state, health.spec)),
                 **health.entry.backend.state(),
             }
         )
     return json_response({"backends": found})
+
+
+def _spec_of(state: State, known: BackendSpec) -> BackendSpec:
+    """A backend as the policy has it now, which discovery follows a moment later."""
+    return state.current.snapshot.policy.backend(known.name) or known
 
 
 async def policy(request: web.Request) -> web.Response:

@@ -54,6 +54,10 @@ async def metrics(request: web.Request) -> web.Response:
     for name, backend in state.discovery.backends.items():
         found.backend_up.labels(name).set(1 if backend.status == "ok" else 0)
         found.backend_models.labels(name).set(len(backend.facts))
+    found.budget_left.clear()
+    for spec in state.current.snapshot.policy.backends:
+        for period, usd in state.dispatcher.spending.left(spec).items():
+            found.budget_left.labels(spec.name, period).set(usd)
     found.queue_length.clear()
     found.memory.clear()
     for name, host in state.places.hosts.items():
