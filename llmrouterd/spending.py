@@ -48,6 +48,7 @@ class Spending:
         self._on_event = on_event
         self._clock = clock
         self._day = ""
+        self._begins = self._ends = 0.0
         self._today: dict[str, float] = {}
         self._month: dict[str, float] = {}
         self._held: dict[str, float] = {}
@@ -141,11 +142,16 @@ class Spending:
 
     def _turn(self) -> None:
         """A new day begins at nothing, and so does a new month."""
-        day = time.strftime("%Y-%m-%d", time.localtime(self._clock()))
-        if day != self._day:
-            if day[:7] != self._day[:7]:
-                self._month = {}
-            self._day, self._today = day, {}
+        now = self._clock()
+        if self._begins <= now < self._ends:
+            return
+        year, month, date = time.localtime(now)[:3]
+        self._begins = time.mktime((year, month, date, 0, 0, 0, 0, 0, -1))
+        self._ends = time.mktime((year, month, date + 1, 0, 0, 0, 0, 0, -1))
+        day = f"{year:04}-{month:02}-{date:02}"
+        if day[:7] != self._day[:7]:
+            self._month = {}
+        self._day, self._today = day, {}
 
 
 class Bill:
