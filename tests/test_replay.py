@@ -92,6 +92,7 @@ loads = st.builds(
     slots=st.dictionaries(st.sampled_from(IDS), st.integers(1, 4)),
     sticky=st.sampled_from(["", *IDS]),
     standing=st.dictionaries(st.sampled_from(IDS), standings),
+    spent=st.sampled_from([{}, {"elsewhere": "spent 2.00 of 2.00 dollars today"}]),
 )
 asked = st.builds(
     signals,

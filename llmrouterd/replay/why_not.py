@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmrouterd.decision import Ask, Decision, decide
-from llmrouterd.errors import NoCapableModel, NoModelAvailable
+from llmrouterd.errors import BudgetSpent, NoCapableModel, NoModelAvailable
 from llmrouterd.policy import Weights
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _chooses(decision: Decision, policy: Policy, name: str, model: str) -> Calla
         other = replace(policy, rules=tuple(rules))
         try:
             made = decide(decision.signals, other, decision.catalog, decision.load, ask)
-        except (NoCapableModel, NoModelAvailable):
+        except (BudgetSpent, NoCapableModel, NoModelAvailable):
             return False
         return made.ranked[0].model == model
 
