@@ -14,7 +14,7 @@ import yaml
 from llmrouterd.backends.base import Frame
 from llmrouterd.decision import Ask, decide
 from llmrouterd.errors import BudgetSpent, UpstreamTimeout, UpstreamUnreachable
-from llmrouterd.journal import encode_record
+from llmrouterd.journal import RecordEncoder
 from llmrouterd.metrics import Metrics
 from llmrouterd.policy import BackendSpec, Policy
 from llmrouterd.policy_budget import Budget
@@ -56,7 +56,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "s.db", most=10, encode=encode_record, on_error=pytest.fail)
+    store = Store(tmp_path / "s.db", most=10, encode=RecordEncoder().encode, on_error=pytest.fail)
     yield store
     store.close()
 
