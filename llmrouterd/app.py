@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from llmrouterd import tables
+from llmrouterd.api import live
 from llmrouterd.api.boundary import strays
+from llmrouterd.api.metrics import names_now
 from llmrouterd.api.routes import add_routes
 from llmrouterd.api.state import STATE, State
 from llmrouterd.assemble import Knowledge
@@ -25,8 +27,9 @@ from llmrouterd.benchmarks.packaged import read_name_tables
 from llmrouterd.benchmarks.worker import BenchmarkWorker
 from llmrouterd.discovery import Discovery
 from llmrouterd.dispatch import Dispatcher
+from llmrouterd.edits import Edits
 from llmrouterd.feedback import Feedback
-from llmrouterd.journal import Journal, encode_record
+from llmrouterd.journal import Journal, RecordEncoder
 from llmrouterd.lessons import Lessons
 from llmrouterd.library import Library
 from llmrouterd.metrics import Metrics
@@ -35,6 +38,7 @@ from llmrouterd.profiling.worker import Profiler
 from llmrouterd.residency.loaded import Residency
 from llmrouterd.residency.places import Places
 from llmrouterd.snapshot import Current
+from llmrouterd.spending import Spending
 from llmrouterd.store import Store
 from llmrouterd.tasks import guard
 from llmrouterd.token_count import TokenCounter
@@ -88,10 +92,9 @@ async def open_daemon(
     discovery = Discovery(current, pool, residency, known, log)
     hooks.changed = discovery.wake
     places = _open_places(pool, metrics, log, discovery, stack)
-    vitals = Vitals(policy, metrics, log)
+    vitals, spending = Vitals(policy, metrics, log), Spending(kept, metrics, log)
     discovery.on_listing = vitals.listed
-    dispatcher = Dispatcher(pool, residency, places, vitals, log)
-    prober = Prober(current, vitals, pool, places)
+    dispatcher = Dispatcher(pool, residency, places, spending, vitals, log)
     benchmarks = BenchmarkWorker(current, discovery, kept, log)
     benchmarks.count_matches = discovery.matched
     feedback = Feedback(discovery, kept, log)
@@ -100,22 +103,26 @@ async def open_daemon(
     places.on_load = profiler.observe_load
     lessons = Lessons(current, kept, log)
     await _restore(kept, profiler, benchmarks, (feedback, lessons))
-    await _restore_pins(kept, discovery)
+    await _restore_sums(kept, discovery, dispatcher.spending)
+    edits = Edits(settings, current, kept, log)
+    await edits.restore()
     reloader = Reloader(settings, current, discovery, metrics, log)
     reloader.on_applied.append(lambda new: log.configure(new.logging, secrets_of(new)))
     reloader.on_applied.append(lambda _: benchmarks.wake())
     reloader.on_applied.append(vitals.follow)
+    reloader.on_edit = edits.note
     tokens = TokenCounter()
     state = State(
         current=current,
         dispatcher=dispatcher,
         discovery=discovery,
+        edits=edits,
         feedback=feedback,
         journal=Journal(kept, metrics, log, profiler.observe),
         lessons=lessons,
         metrics=metrics,
         places=places,
-        prober=prober,
+        prober=Prober(current, vitals, pool, places),
         profiler=profiler,
         benchmarks=benchmarks,
         reloader=reloader,
@@ -128,9 +135,7 @@ async def open_daemon(
     discovery.follow(policy)
     stack.push_async_callback(discovery.close)
     await reloader.test("start")
-    fetching = tokens.fetch(settings.state / "tiktoken", log)
-    tasks = [*_start_workers(state), asyncio.create_task(fetching, name="tokens")]
-    stack.push_async_callback(_cancel, tasks)
+    stack.push_async_callback(_cancel, _start_workers(state, settings))
     return Daemon(app=build_app(state), state=state)
 
 
@@ -138,7 +143,7 @@ def _open_store(policy: Policy, settings: Settings, log: Log, stack: AsyncExitSt
     kept = Store(
         database_path(policy, settings),
         most=policy.storage.queue,
-        encode=encode_record,
+        encode=RecordEncoder().encode,
         on_error=lambda message: log("store.degraded", {"detail": message}),
     )
     stack.push_async_callback(asyncio.to_thread, kept.close)
@@ -155,20 +160,25 @@ def _open_places(
     return places
 
 
-def _start_workers(state: State) -> list[asyncio.Task[None]]:
+def _start_workers(state: State, settings: Settings) -> list[asyncio.Task[None]]:
+    state.journal.on_row = state.feed.note_decision
     workers: dict[str, Callable[[], Awaitable[None]]] = {
         "watcher": state.reloader.watch,
+        "edits": state.edits.work,
         "residency": partial(state.places.work, state.current),
         "hardware": state.places.watch_cards,
         "health": state.prober.work,
         "profiler": state.profiler.work,
         "benchmarks": state.benchmarks.work,
         "sweeper": partial(_sweep, state),
+        "live": partial(live.watch, state),
     }
-    return [
+    guarded = [
         asyncio.create_task(guard(name, work, state.on_event), name=name)
         for name, work in workers.items()
     ]
+    fetching = state.tokens.fetch(settings.state / "tiktoken", state.on_event)
+    return [*guarded, asyncio.create_task(fetching, name="tokens")]
 
 
 def build_app(state: State) -> web.Application:
@@ -177,7 +187,12 @@ def build_app(state: State) -> web.Application:
     app = web.Application(client_max_size=0, middlewares=[strays])
     app[STATE] = state
     add_routes(app)
+    app.on_shutdown.append(_end_feed)
     return app
+
+
+async def _end_feed(app: web.Application) -> None:
+    app[STATE].feed.close()
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
@@ -204,17 +219,20 @@ async def _restore(
     profiler.restore(profiles)
 
 
-async def _restore_pins(kept: Store, discovery: Discovery) -> None:
+async def _restore_sums(kept: Store, discovery: Discovery, spending: Spending) -> None:
+    """Read back the owner's pins and what answers have cost."""
     try:
-        rows = await asyncio.wrap_future(kept.run(tables.all_rows("pins")))
+        pins = await asyncio.wrap_future(kept.run(tables.all_rows("pins")))
+        spending.restore(await asyncio.wrap_future(kept.run(tables.all_rows("spending"))))
     except (sqlite3.Error, OSError):
         return  # the store has said so itself
-    discovery.learn(pins={row["model"]: bool(row["pinned"]) for row in rows})
+    discovery.learn(pins={row["model"]: bool(row["pinned"]) for row in pins})
 
 
 async def _sweep(state: State) -> None:
-    """Forget old decisions, once an hour."""
+    """Forget old decisions, and the counts of what is no more, once an hour."""
     while True:
+        state.metrics.keep(names_now(state))
         days = state.current.snapshot.policy.storage.decision_days
         work = state.store.run(tables.forget_decisions(time.time() - days * 86400))
         try:

@@ -27,6 +27,8 @@ from llmrouterd.library import Library
 from llmrouterd.scorer import STATES, Load, Standing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmrouterd.policy import Policy
 
 
@@ -96,6 +98,7 @@ _SCHEMA = {
                 "busy": {**_MAPPING, "additionalProperties": {"type": "integer"}},
                 "cooling": {**_MAPPING, "additionalProperties": {"type": "string"}},
                 "suspect": {**_MAPPING, "additionalProperties": {"type": "string"}},
+                "spent": {**_MAPPING, "additionalProperties": {"type": "string"}},
                 "slots": {**_MAPPING, "additionalProperties": {"type": "integer", "minimum": 1}},
                 "sticky": _TEXT,
                 "standing": {
@@ -143,13 +146,19 @@ def read_catalog(path: str, policy: Policy) -> tuple[Catalog, Load]:
             model = with_evidence(model, policy, knowledge, item.get("quality") or {})
         models.append(model)
     live = data.get("load") or {}
-    load = Load(
-        resident=frozenset(
-            live.get("resident") or (item["id"] for item in data["models"] if item.get("resident"))
-        ),
+    resident = [item["id"] for item in data["models"] if item.get("resident")]
+    load = read_load({**live, "resident": live.get("resident") or resident})
+    return build_catalog(models), load
+
+
+def read_load(live: Mapping[str, Any]) -> Load:
+    """The live state as a catalog file and a stored decision have it."""
+    return Load(
+        resident=frozenset(live.get("resident") or ()),
         busy=live.get("busy") or {},
         cooling=live.get("cooling") or {},
         suspect=live.get("suspect") or {},
+        spent=live.get("spent") or {},
         slots=live.get("slots") or {},
         sticky=live.get("sticky") or "",
         standing={
@@ -157,7 +166,6 @@ def read_catalog(path: str, policy: Policy) -> tuple[Catalog, Load]:
             for name, item in (live.get("standing") or {}).items()
         },
     )
-    return build_catalog(models), load
 
 
 def _model(item: dict[str, Any], where: str) -> Model:

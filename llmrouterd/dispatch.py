@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.answer import Answer
+from llmrouterd.answer import Answer, begin
 from llmrouterd.errors import (
     NoModelAvailable,
     UpstreamBusy,
     UpstreamError,
     UpstreamInterrupted,
-    UpstreamInvalid,
     UpstreamLoading,
     UpstreamTimeout,
     UpstreamUnreachable,
@@ -31,7 +30,6 @@ from llmrouterd.scorer import Load
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmrouterd.backends.base import Frame, Stream
     from llmrouterd.backends.pool import BackendPool, Entry
     from llmrouterd.catalog import Model
     from llmrouterd.chat import ChatRequest
@@ -41,7 +39,9 @@ if TYPE_CHECKING:
     from llmrouterd.residency.loaded import Residency
     from llmrouterd.residency.places import Places
     from llmrouterd.residency.ticket import Ticket
+    from llmrouterd.signals import Signals
     from llmrouterd.snapshot import Snapshot
+    from llmrouterd.spending import Bill, Spending
     from llmrouterd.vitals import Vitals
 
 _LOADING_POLL = 0.5
@@ -56,6 +56,7 @@ class _Request:
     snapshot: Snapshot
     started: float
     attempts: list[Attempt]
+    id: str
 
 
 class Dispatcher:
@@ -66,10 +67,12 @@ class Dispatcher:
         pool: BackendPool,
         residency: Residency,
         places: Places,
+        spending: Spending,
         vitals: Vitals,
         on_event: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._pool = pool
+        self.spending = spending
         self._residency = residency
         self._places = places
         self._on_event = on_event
@@ -96,6 +99,7 @@ class Dispatcher:
             slots=self._residency.slots,
             sticky=sticky[0] if sticky and sticky[1] > time.monotonic() else "",
             standing=self._places.standing(snapshot, priority),
+            spent=self.spending.spent(snapshot.policy.backends),
         )
 
     def remember(self, session: str, model: str, policy: Policy) -> None:
@@ -113,8 +117,10 @@ class Dispatcher:
         snapshot: Snapshot,
         attempts: list[Attempt],
         last: UpstreamError | None = None,
+        id_: str = "",
     ) -> Answer:
-        """The first candidate's answer that begins. Raises the last candidate's error.
+        """The first candidate's answer that begins. Raises the last candidate's error. id_: of
+        the decision.
 
         Failures are added to `attempts`, and models that are already in it are not tried: so
         whoever holds an answer that failed before anything was sent can ask for the next one,
@@ -126,6 +132,7 @@ class Dispatcher:
             snapshot=snapshot,
             started=time.monotonic(),
             attempts=attempts,
+            id=id_,
         )
         loading: tuple[Model, BackendSpec] | None = None
         unreachable: set[str] = set()
@@ -161,14 +168,15 @@ class Dispatcher:
         self._on_event("candidate.failed", {"model": model.id, "error": error.message})
 
     async def embed(
-        self, chat: ChatRequest, decision: Decision, snapshot: Snapshot
+        self, chat: ChatRequest, decision: Decision, snapshot: Snapshot, id_: str = ""
     ) -> tuple[Model, dict[str, Any]]:
         """Embeddings from the first candidate that makes them."""
         last: UpstreamError | None = None
         candidates = self._candidates(decision, snapshot)
         for model, spec in candidates[: snapshot.policy.failover.attempts]:
             try:
-                return model, await self._embed(chat, model, spec, snapshot)
+                signals = decision.signals
+                return model, await self._embed(chat, signals, model, spec, snapshot, id_)
             except UpstreamError as error:
                 last = error
                 if not error.retryable:
@@ -176,19 +184,30 @@ class Dispatcher:
         raise last or NoModelAvailable("The chosen models are gone; try again.", retry_after=1)
 
     async def _embed(
-        self, chat: ChatRequest, model: Model, spec: BackendSpec, snapshot: Snapshot
+        self,
+        chat: ChatRequest,
+        signals: Signals,
+        model: Model,
+        spec: BackendSpec,
+        snapshot: Snapshot,
+        id_: str,
     ) -> dict[str, Any]:
         policy = snapshot.policy
         entry = self._pool.lease(spec)
         failure: UpstreamError | None = None
+        bill: Bill | None = None
         place: Ticket | None = None
         answered = False
         watch = self._enter(model, spec)
         try:
-            place = await self._enter_queue(entry, spec, snapshot, ticket_for(chat, None, model))
+            ticket = ticket_for(chat, None, model, policy, id_)
+            place = await self._enter_queue(entry, spec, snapshot, ticket)
+            bill = self.spending.open(model, spec, signals, policy)
             async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):
                 answer = await entry.backend.embed(call_for(chat, model, policy))
             answered = True
+            if bill is not None:
+                bill.count(answer.get("usage"))
             return answer
         except TimeoutError:
             failure = UpstreamTimeout(f"{spec.name} made no embeddings in time.")
@@ -197,6 +216,8 @@ class Dispatcher:
             failure = error
             raise
         finally:
+            if bill is not None:
+                bill.settle() if answered else bill.fail(failure)
             if place is not None:
                 self._leave_queue(entry, place)
             self._leave(watch, failure, answered)
@@ -232,7 +253,7 @@ class Dispatcher:
         policy, decision = request.snapshot.policy, request.decision
         entry = self._pool.lease(spec)
         call = call_for(request.chat, model, policy, decision.signals)
-        stream: Stream | None = None
+        bill: Bill | None = None
         place: Ticket | None = None
         answered = False
         failure: UpstreamError | None = None
@@ -240,28 +261,22 @@ class Dispatcher:
         watch = self._enter(model, spec)
         arrival = self.arrivals if self.in_flight == 1 else 0
         try:
-            ticket = ticket_for(request.chat, decision.signals, model)
+            ticket = ticket_for(request.chat, decision.signals, model, policy, request.id)
             place = await self._enter_queue(entry, spec, request.snapshot, ticket)
             # A load of ours is over by now, and is no part of how fast the model answers.
             warm = warm or self._places.holds(model.id)
+            bill = self.spending.open(model, spec, decision.signals, policy)
             asked_at = self.vitals.ask(watch, model, decision.signals, warm)
-            async with asyncio.timeout(spec.timeouts.first_token or None):
-                stream = await entry.backend.stream(call)
-                first = await first_frames(stream, spec)
+            stream, first = await begin(entry.backend, call, spec)
             answered = True
             self.vitals.token(watch)
-        except TimeoutError:
-            failure = UpstreamTimeout(
-                f"{spec.name} sent no token within {spec.timeouts.first_token:g} s."
-            )
-            raise failure from None
         except UpstreamError as error:
             failure = error
             raise
         finally:
             if not answered:
-                if stream is not None:
-                    stream.close()
+                if bill is not None:
+                    bill.fail(failure)
                 if place is not None:
                     self._leave_queue(entry, place)
                 self._pool.release(entry)
@@ -280,6 +295,7 @@ class Dispatcher:
             asked_at=asked_at,
             warm=warm,
             arrival=arrival,
+            bill=bill,
             _stream=stream,
             _first=first,
             _release=partial(self._finish, entry, place, watch),
@@ -298,9 +314,10 @@ class Dispatcher:
             async with asyncio.timeout(patience):
                 await self._places.enter(snapshot, ticket)
                 placed = True
+            ticket.held = True
             async with asyncio.timeout(limits.queue or None):
                 await entry.enter()
-            entered = True
+            ticket.held, entered = False, True
         except TimeoutError:
             raise UpstreamBusy(
                 f"{spec.name} had no free place within {limits.queue:g} s.", retry_after=5
@@ -338,20 +355,6 @@ class Dispatcher:
         if answered:
             self._residency.used(watch.model)
         self.vitals.end(watch, error, answered)
-
-
-async def first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
-    """Frames up to and with the first that carries something; comments before it are kept."""
-    kept: list[Frame] = []
-    while True:
-        frames = await stream.next(None)
-        if frames is None:
-            raise UpstreamInvalid(f"{spec.name} sent an empty answer.")
-        kept += frames
-        if any(frame.chunk is not None for frame in frames):
-            return kept
-        if any(frame.done for frame in frames):
-            raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")
 
 
 def interrupted(spec: BackendSpec) -> UpstreamInterrupted:

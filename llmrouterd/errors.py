@@ -8,8 +8,10 @@
     ├── Forbidden                    403     permission_error        forbidden
     ├── NotFound                     404     not_found_error         not_found
     │   └── ModelNotFound            404     invalid_request_error   model_not_found
+    ├── Conflict                     409     invalid_request_error   conflict
     ├── RequestTimeout               408     invalid_request_error   request_timeout
     ├── RateLimited                  429     rate_limit_error        rate_limit_exceeded
+    ├── BudgetSpent                  402     insufficient_quota      budget_spent
     ├── NoCapableModel               400     invalid_request_error   no_capable_model
     ├── NoModelAvailable             503     service_unavailable     no_model_available
     ├── Draining                     503     service_unavailable     shutting_down
@@ -114,6 +116,12 @@ class NotFound(RouterError):
     code = "not_found"
 
 
+class Conflict(RouterError):
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+
+
 class ModelNotFound(NotFound):
     type = "invalid_request_error"
     code = "model_not_found"
@@ -136,6 +144,14 @@ class RateLimited(RouterError):
     def __init__(self, message: str, *, retry_after: float, headers: Mapping[str, str]) -> None:
         super().__init__(message, retry_after=retry_after)
         self.headers |= headers
+
+
+class BudgetSpent(RouterError):
+    """Only models could serve this whose backend's budget is spent."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "budget_spent"
 
 
 class NoCapableModel(RouterError):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from llmrouterd.catalog import Model
-    from llmrouterd.policy import Assumed, Failover
-    from llmrouterd.policy_health import HealthLimits
+    from llmrouterd.policy import Assumed
+    from llmrouterd.policy_health import Failover, HealthLimits
 
 HEALTHY, SUSPECT, COOLING, RECOVERING, DEAD = STATES = (
     "healthy",

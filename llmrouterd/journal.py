@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmrouterd.explanation import describe, describe_attempts
+from llmrouterd.explanation import describe, describe_attempts, describe_load
+from llmrouterd.replay.pieces import encode_world
+from llmrouterd.store import Encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from llmrouterd.catalog import Model
+    from llmrouterd.catalog import Model, Sighting
     from llmrouterd.decision import Decision
     from llmrouterd.explanation import Attempt
     from llmrouterd.metrics import Metrics
+    from llmrouterd.replay.pieces import Piece
     from llmrouterd.residency.ticket import Ticket
     from llmrouterd.store import Store
 
@@ -64,30 +67,30 @@ class Journal:
         self._store = store
         self._metrics = metrics
         self._on_event = on_event
+        self.on_row: Callable[[Mapping[str, Any]], None] = lambda row: None
 
     def record(self, decision: Decision, outcome: Outcome) -> None:
         model = outcome.model.id if outcome.model else None
         self._measure(decision, outcome, model)
         self._observe(outcome)
         signals = decision.signals
-        self._store.record(
-            {
-                "id": outcome.id,
-                "at": time.time(),
-                "mode": decision.mode,
-                "rule": decision.rule,
-                "category": signals.category,
-                "model": model,
-                "backend": outcome.model.backend if outcome.model else None,
-                "outcome": outcome.status,
-                "policy": decision.policy_digest,
-                "ttft": outcome.ttft,
-                "seconds": outcome.seconds,
-                "prompt_tokens": outcome.prompt_tokens,
-                "completion_tokens": outcome.completion_tokens,
-                "record": (decision, outcome),
-            }
-        )
+        row: dict[str, Any] = {
+            "id": outcome.id,
+            "at": time.time(),
+            "mode": decision.mode,
+            "rule": decision.rule,
+            "category": signals.category,
+            "model": model,
+            "backend": outcome.model.backend if outcome.model else None,
+            "outcome": outcome.status,
+            "policy": decision.policy_digest,
+            "ttft": outcome.ttft,
+            "seconds": outcome.seconds,
+            "prompt_tokens": outcome.prompt_tokens,
+            "completion_tokens": outcome.completion_tokens,
+        }
+        self._store.record({**row, "record": (decision, outcome)})
+        self.on_row(row)
         fields: dict[str, Any] = {
             "id": outcome.id,
             "model": model,
@@ -107,34 +110,54 @@ class Journal:
         metrics = self._metrics
         for attempt in outcome.attempts:
             metrics.inc(metrics.failovers, attempt.model)
-        if outcome.status == "client_gone":
-            metrics.inc(metrics.client_gone)
+        end = outcome.status if outcome.status in ("ok", "client_gone") else "failed"
+        if end == "failed" and outcome.ttft is not None:
+            end = "interrupted"
+        metrics.inc(metrics.answers, end)
         if model is None:
             return
         metrics.inc(metrics.decisions, model, decision.signals.category, decision.rule)
+        if end == "ok":
+            metrics.observe(metrics.answer_duration, outcome.seconds, model, outcome.id)
         if outcome.ttft is not None:
-            metrics.observe(metrics.ttft, outcome.ttft, model)
-            if outcome.status not in ("ok", "client_gone"):
-                metrics.inc(metrics.interrupted, model)
+            metrics.observe(metrics.ttft, outcome.ttft, model, outcome.id)
+        if end == "interrupted":
+            metrics.inc(metrics.interrupted, model)
         if outcome.prompt_tokens:
             metrics.inc(metrics.tokens, model, "prompt", by=outcome.prompt_tokens)
         if outcome.completion_tokens:
             metrics.inc(metrics.tokens, model, "completion", by=outcome.completion_tokens)
+            if outcome.generated is not None:
+                metrics.inc(metrics.generation, model, by=outcome.generated)
 
 
-def encode_record(record: tuple[Decision, Outcome]) -> str:
-    """The stored form of a decision and its outcome; runs on the writer's thread."""
-    decision, outcome = record
-    data = describe(decision)
-    data["attempts"] = describe_attempts(outcome.attempts)
-    data["tools_dropped"] = outcome.tools_dropped
-    place = outcome.place
-    if place is not None and place.started is not None:
-        data["place"] = {
-            "waited": round(place.started - place.since, 3),
-            "load_seconds": place.load_seconds,
-            "evicted": list(place.evicted),
-        }
-    if outcome.words:
-        data["words"] = outcome.words
-    return orjson.dumps(data).decode()
+class RecordEncoder:
+    """The stored form of decisions and their outcomes; runs on the writer's thread."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[Sighting, ...] | None = None
+        self._world = ""
+        self._pieces: dict[str, Piece] = {}
+
+    def encode(self, record: tuple[Decision, Outcome]) -> Encoded:
+        """The columns that hold the record, and the pieces of what it was decided from."""
+        decision, outcome = record
+        data = describe(decision)
+        data["load"] = describe_load(decision.load)
+        data["attempts"] = describe_attempts(outcome.attempts)
+        data["tools_dropped"] = outcome.tools_dropped
+        place = outcome.place
+        if place is not None and place.started is not None:
+            data["place"] = {
+                "waited": round(place.started - place.since, 3),
+                "load_seconds": place.load_seconds,
+                "evicted": list(place.evicted),
+            }
+        if outcome.words:
+            data["words"] = outcome.words
+        seen = decision.catalog.seen
+        if seen is not self._seen:  # hardly ever: a catalog serves many decisions
+            self._world, self._pieces = encode_world(seen)
+            self._seen = seen
+        columns = {"record": orjson.dumps(data).decode(), "world": self._world}
+        return Encoded(columns, self._pieces)

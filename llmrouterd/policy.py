@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import re2
 
-from llmrouterd.policy_health import HealthLimits
+from llmrouterd.policy_budget import NO_BUDGET, Budget
+from llmrouterd.policy_health import Failover, HealthLimits
 from llmrouterd.policy_profiling import Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 from llmrouterd.policy_residency import Queue, Residency
@@ -119,6 +120,7 @@ class BackendSpec:
     models: tuple[ManagedModel, ...]
     stream_usage: bool
     remote: bool
+    budget: Budget = NO_BUDGET
 
     @property
     def fallback(self) -> bool:
@@ -266,6 +268,7 @@ class Server:
     generation_timeout: float
     embedding_model: str
     drain_seconds: float
+    edit_policy: bool
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
@@ -285,11 +288,13 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientKey:
-    """`digest` is the SHA-256 of the key; the key itself is not kept."""
+    """`digest` is the SHA-256 of the key; the key itself is not kept. priority: the best that
+    its requests can have in the queue."""
 
     name: str
     digest: bytes
     limit: RateLimit
+    priority: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -302,12 +307,9 @@ class Auth:
     admin_requests_per_minute: int
     failed_keys_per_minute: int
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failover:
-    attempts: int
-    errors_to_cool: int
-    cool_seconds: float
+    def priority(self, client: str) -> str:
+        """The best priority of a client's requests, by its key's name."""
+        return next((one.priority for one in self.clients if one.name == client), "chat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

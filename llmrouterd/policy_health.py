@@ -1,8 +1,15 @@
-"""The section `health` of the policy. `config/schema.json` says what each key means."""
+"""The sections `failover` and `health` of the policy; `config/schema.json` has their words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failover:
+    attempts: int
+    errors_to_cool: int
+    cool_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,16 +29,22 @@ async def vram(request: web.Request) -> web.Response:
     return json_response(
         {
             "hosts": [
-                {**_host(name, host, now), "misfits": places.misfits.get(name, ())}
+                {
+                    **host_data(name, host, now),
+                    "misfits": places.misfits.get(name, ()),
+                    "footprints": _footprints(host),
+                }
                 for name, host in places.hosts.items()
             ],
             "cards": [asdict(pool) for pool in places.pools],
-            "history": [{"at": at, "used": used} for at, used in places.history],
+            "history": places.past(),
+            "marks": list(places.marks),
         }
     )
 
 
-def _host(name: str, host: Host, now: float) -> dict[str, Any]:
+def host_data(name: str, host: Host, now: float) -> dict[str, Any]:
+    """A host's memory, what is in it and who waits for it. now: monotonic seconds."""
     moving = host.moving
     return {
         "name": name,
@@ -60,15 +66,6 @@ def _host(name: str, host: Host, now: float) -> dict[str, Any]:
             }
             for held in host.room(now).held
         ],
-        "footprints": [
-            {
-                "model": name,
-                "bytes": host.models[name].size,
-                "basis": host.models[name].basis,
-                "error": round(host.models[name].error, 2),
-            }
-            for name in sorted(host.served)
-        ],
         "moving": None
         if moving is None
         else {
@@ -87,6 +84,18 @@ def _host(name: str, host: Host, now: float) -> dict[str, Any]:
             for ticket in host.waiting
         ],
     }
+
+
+def _footprints(host: Host) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": name,
+            "bytes": host.models[name].size,
+            "basis": host.models[name].basis,
+            "error": round(host.models[name].error, 2),
+        }
+        for name in sorted(host.served)
+    ]
 
 
 async def load(request: web.Request) -> web.Response:
@@ -124,6 +133,7 @@ async def _pin(request: web.Request, pinned: bool) -> web.Response:
         del pins[model.id]  # it follows the policy again, and the policy's later edits
     state.discovery.learn(pins=pins)
     state.places.follow(state.current.snapshot)
+    state.places.mark("pin" if pinned else "unpin", model.id)
     with contextlib.suppress(sqlite3.Error, OSError):  # the store has said so itself
         await asyncio.wrap_future(state.store.run(tables.save_pins(pins)))
     return json_response({"model": model.id, "pinned": pinned})

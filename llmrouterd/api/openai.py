@@ -62,7 +62,8 @@ def read_decision(
     if ask.preset:
         context = replace(context, preset=ask.preset)
     signals = classify(chat, snapshot.policy, context, state.tokens, snapshot.examples)
-    load = state.dispatcher.load(snapshot, signals.session, priority_of(chat, signals))
+    priority = priority_of(chat, signals, snapshot.policy)
+    load = state.dispatcher.load(snapshot, signals.session, priority)
     return decide(signals, snapshot.policy, snapshot.catalog, load, ask, snapshot.generation)
 
 
@@ -160,7 +161,7 @@ async def _send(
     last: UpstreamError | None = None
     signs = Signs(request, snapshot.policy.queue, headers) if chat.stream else None
     while True:
-        opening = dispatcher.open(chat, decision, snapshot, attempts, last)
+        opening = dispatcher.open(chat, decision, snapshot, attempts, last, outcome.id)
         try:
             answer = await _opened(opening, signs, state, decision)
         except RouterError as error:
@@ -235,7 +236,7 @@ async def _embed(
     headers: dict[str, str],
 ) -> web.Response:
     state, snapshot, _ = world
-    model, result = await state.dispatcher.embed(chat, decision, snapshot)
+    model, result = await state.dispatcher.embed(chat, decision, snapshot, outcome.id)
     outcome.model = model
     usage = result.get("usage")
     if isinstance(usage, dict):

@@ -125,20 +125,20 @@ async def relay_stream(
         async for frames in _until_complete(answer, relay.progress):
             data = relay.encode(frames)
             if data:
-                await _write(request, response, data, patience)
+                await write_within(request, response, data, patience)
     except UpstreamError as error:
         answer.close(error)
-        await _write(request, response, encode(error.envelope()), patience)
+        await write_within(request, response, encode(error.envelope()), patience)
     else:
         answer.close()
         tail = relay.end()
         if tail:
-            await _write(request, response, tail, patience)
+            await write_within(request, response, tail, patience)
     await response.write_eof()
     return response
 
 
-async def _write(
+async def write_within(
     request: web.Request, response: web.StreamResponse, data: bytes, patience: float
 ) -> None:
     """Write. A client that takes nothing for `patience` seconds (0: for ever) is as good as gone:

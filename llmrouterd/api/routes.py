@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrouterd.api import admin, evidence, health, lessons, memory, openai, profiling
+from llmrouterd.api import (
+    admin,
+    evidence,
+    health,
+    lessons,
+    live,
+    memory,
+    metrics,
+    openai,
+    policy,
+    profiling,
+)
 from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
 
 if TYPE_CHECKING:
@@ -15,7 +26,7 @@ if TYPE_CHECKING:
 ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/health", OPEN, health.health),
     ("GET", "/ready", OPEN, health.ready),
-    ("GET", "/metrics", OPEN, health.metrics),
+    ("GET", "/metrics", OPEN, metrics.metrics),
     ("GET", "/v1/models", CLIENT, openai.models),
     ("GET", "/v1/models/{id:.+}", CLIENT, openai.model),
     ("POST", "/v1/chat/completions", CLIENT, openai.chat_completions),
@@ -29,14 +40,19 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "/admin/models/{id:.+}/pin", ADMIN, memory.pin),
     ("POST", "/admin/models/{id:.+}/unpin", ADMIN, memory.unpin),
     ("GET", "/admin/vram", ADMIN, memory.vram),
+    ("GET", "/admin/live", ADMIN, live.live),
+    ("GET", "/admin/events", ADMIN, live.events),
     ("GET", "/admin/catalog", ADMIN, admin.catalog),
     ("GET", "/admin/backends", ADMIN, admin.backends),
     ("GET", "/admin/profiles", ADMIN, profiling.profiles),
     ("POST", "/admin/reprofile", ADMIN, profiling.reprofile),
     ("GET", "/admin/benchmarks", ADMIN, evidence.benchmarks),
     ("POST", "/admin/sync", ADMIN, evidence.sync),
-    ("GET", "/admin/policy", ADMIN, admin.policy),
-    ("POST", "/admin/reload", ADMIN, admin.reload),
+    ("GET", "/admin/policy", ADMIN, policy.policy),
+    ("PUT", "/admin/policy", ADMIN, policy.write),
+    ("GET", "/admin/policy/text", ADMIN, policy.text),
+    ("POST", "/admin/policy/try", ADMIN, policy.attempt),
+    ("POST", "/admin/reload", ADMIN, policy.reload),
     ("GET", "/admin/decisions", ADMIN, admin.decisions),
     ("GET", "/admin/decisions/{id}", ADMIN, admin.decision),
     ("POST", "/admin/explain", ADMIN, admin.explain),

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from llmrouterd.limits import Limiter
+from llmrouterd.live import Feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from llmrouterd.benchmarks.worker import BenchmarkWorker
     from llmrouterd.discovery import Discovery
     from llmrouterd.dispatch import Dispatcher
+    from llmrouterd.edits import Edits
     from llmrouterd.feedback import Feedback
     from llmrouterd.journal import Journal
     from llmrouterd.lessons import Lessons
@@ -38,6 +40,7 @@ class State:
     current: Current
     dispatcher: Dispatcher
     discovery: Discovery
+    edits: Edits
     feedback: Feedback
     journal: Journal
     lessons: Lessons
@@ -53,6 +56,7 @@ class State:
     started_at: float
     host_name: str
     limiter: Limiter = field(default_factory=Limiter)
+    feed: Feed = field(default_factory=Feed)
     active: int = 0
     draining: bool = False
 

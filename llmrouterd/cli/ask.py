@@ -9,11 +9,11 @@ import sys
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from llmrouterd.cli.offline import explain_offline
 from llmrouterd.config import load_policy
 from llmrouterd.errors import ConfigError
-from llmrouterd.explanation import in_words
 from llmrouterd.settings import read_settings
 
 if TYPE_CHECKING:
@@ -25,17 +25,25 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def explain_command(options: argparse.Namespace) -> int:
-    """Explain the request on stdin; with --offline by a catalog file instead of the daemon."""
+    """Explain a stored decision or the request on stdin; with --offline by a catalog file instead
+    of the daemon."""
     if options.offline:
-        if not options.catalog:
-            print("explain --offline needs --catalog FILE", file=sys.stderr)
+        if not options.catalog or options.id:
+            print("explain --offline needs --catalog FILE and a request on stdin", file=sys.stderr)
             return EXIT_FAILED
-        described = explain_offline(sys.stdin.read(), options.policy, options.catalog)
+        described = explain_offline(sys.stdin.read(), options)
     else:
-        described = ask_daemon(options, "/admin/explain", sys.stdin.read())
+        query = f"?why_not={quote(options.why_not, safe='')}" if options.why_not else ""
+        path = f"/admin/decisions/{quote(options.id, safe='')}" if options.id else "/admin/explain"
+        described = ask_daemon(options, path + query, None if options.id else sys.stdin.read())
     if described is None:
         return EXIT_FAILED
-    print(json.dumps(described) if options.json else described.get("words") or in_words(described))
+    if options.json:
+        print(json.dumps(described))
+        return 0
+    print(described["words"])
+    if described.get("why_not"):
+        print(described["why_not"]["words"])
     return 0
 
 
@@ -114,6 +122,32 @@ def ask_daemon(
     options: argparse.Namespace, path: str, body: str | None = None, method: str | None = None
 ) -> Any:
     """The daemon's JSON answer; None after saying why there is none."""
+    found = find_daemon(options)
+    if found is None:
+        return None
+    url, headers = found
+    content = None if body is None else body.encode()
+    try:
+        request = urllib.request.Request(
+            url + path,
+            data=content,
+            headers={"Content-Type": "application/json", **headers},
+            method=method,
+        )
+        with DIRECT.open(request, timeout=30) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        print(f"{url}: {error.status}: {_message(error.read())}", file=sys.stderr)
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", error)
+        print(f"{url}: no daemon answers there ({reason}); start it with serve", file=sys.stderr)
+    except ValueError:
+        print(f"{url}: the answer is not JSON; is this llmrouterd?", file=sys.stderr)
+    return None
+
+
+def find_daemon(options: argparse.Namespace) -> tuple[str, dict[str, str]] | None:
+    """The daemon's address and the headers that let in; None after saying why it is not known."""
     settings = read_settings(os.environ, getattr(options, "policy", None))
     url = options.url
     if not url:
@@ -127,24 +161,7 @@ def ask_daemon(
     key = options.key or settings.environ.get("ROUTER_ADMIN_API_KEY", "")
     if "://" not in url:
         url = f"http://{url}"
-    headers = {"Content-Type": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    content = None if body is None else body.encode()
-    try:
-        request = urllib.request.Request(
-            url.rstrip("/") + path, data=content, headers=headers, method=method
-        )
-        with DIRECT.open(request, timeout=30) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        print(f"{url}: {error.status}: {_message(error.read())}", file=sys.stderr)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        reason = getattr(error, "reason", error)
-        print(f"{url}: no daemon answers there ({reason}); start it with serve", file=sys.stderr)
-    except ValueError:
-        print(f"{url}: the answer is not JSON; is this llmrouterd?", file=sys.stderr)
-    return None
+    return url.rstrip("/"), {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _message(body: bytes) -> str:

@@ -16,6 +16,7 @@ from llmrouterd.config import load_policy
 from llmrouterd.decision import decide, resolve
 from llmrouterd.errors import ConfigError, RouterError
 from llmrouterd.explanation import describe, describe_signals, explain_candidates, in_words
+from llmrouterd.replay.why_not import describe_why_not, why_not
 from llmrouterd.settings import read_settings
 from llmrouterd.signals import RequestContext
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 _MOST_HITS = 10
+# What a line says besides the request.
+_ABOUT = ("id", "client", "task")
 
 
 def classify_command(options: argparse.Namespace) -> int:
@@ -52,25 +55,36 @@ def classify_command(options: argparse.Namespace) -> int:
 
 
 def decide_command(options: argparse.Namespace) -> int:
-    """A chat request a line -> its Decision a line. A request may carry an `id`."""
+    """A chat request a line -> its Decision a line. A line may carry an `id`, and the
+    `client` and `task` that the headers would say."""
     made = _decider(options.policy, options.catalog)
     return EXIT_FAILED if made is None else each_line(made)
 
 
-def explain_offline(text: str, policy: str | None, catalog: str) -> dict[str, Any] | None:
+def explain_offline(text: str, options: argparse.Namespace) -> dict[str, Any] | None:
     """The Decision for one request; None after saying why there is none."""
-    made = _decider(policy, catalog, explain_candidates)
+
+    def render(decision: Decision, catalog: Catalog, policy: Policy) -> dict[str, Any]:
+        described = explain_candidates(decision, catalog, policy)
+        described["words"] = in_words(described)
+        if options.why_not:
+            model = catalog.find(options.why_not)
+            if model is None:
+                raise ValueError(f"the catalog has no model {options.why_not!r}")
+            described["why_not"] = describe_why_not(why_not(decision, policy, model.id))
+        return described
+
+    made = _decider(options.policy, options.catalog, render)
     if made is None:
         return None
     try:
         request = orjson.loads(text)
         if not isinstance(request, dict):
             raise ValueError("the request must be a JSON object")
-        described = made(request)
+        return made(request)
     except (ValueError, RouterError) as error:
         print(error, file=sys.stderr)
         return None
-    return {**described, "words": in_words(described)}
 
 
 def _plain(decision: Decision, catalog: Catalog, policy: Policy) -> dict[str, Any]:
@@ -92,10 +106,12 @@ def _decider(
         return None
 
     def work(item: dict[str, Any]) -> dict[str, Any]:
-        body = {key: value for key, value in item.items() if key != "id"}
+        body = {key: value for key, value in item.items() if key not in _ABOUT}
         chat = parse_request("chat", orjson.dumps(body), policy.validators)
         ask = resolve(chat.model, policy, catalog)
-        signals = classify(chat, policy, RequestContext(preset=ask.preset))
+        client, task = (str(item.get(name) or "") for name in ("client", "task"))
+        context = RequestContext(preset=ask.preset, client=client, task=task)
+        signals = classify(chat, policy, context)
         return render(decide(signals, policy, catalog, load, ask), catalog, policy)
 
     return work

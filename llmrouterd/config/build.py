@@ -19,7 +19,6 @@ from llmrouterd.policy import (
     BackendSpec,
     Benchmarks,
     Category,
-    Failover,
     Globs,
     Logging,
     ManagedModel,
@@ -34,7 +33,8 @@ from llmrouterd.policy import (
     Tasks,
     Timeouts,
 )
-from llmrouterd.policy_health import HealthLimits
+from llmrouterd.policy_budget import Budget
+from llmrouterd.policy_health import Failover, HealthLimits
 from llmrouterd.policy_profiling import Abilities, Judge, LiveProfiles, Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 from llmrouterd.policy_residency import LOCAL, HostSpec, Queue, Residency
@@ -274,6 +274,7 @@ def _backend(item: Data, filled: Data) -> BackendSpec:
         models=tuple(ManagedModel(**_tuples(model)) for model in item["models"]),
         stream_usage=item["stream_usage"],
         remote=item["remote"] or (item["type"] == "openai" and not _is_local(item["url"])),
+        budget=Budget(**item["budget"]),
     )
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Call
 from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
-from llmrouterd.hardware import probes, read_pools
+from llmrouterd.hardware import own_memory, probes, read_pools, used_bytes
+from llmrouterd.policy_residency import LOCAL
 from llmrouterd.residency.host import Host
 from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs, never_fit
 from llmrouterd.residency.ticket import CHAT, PRIORITIES, ModelNeeds, Ticket
@@ -36,6 +37,9 @@ _ASK_SECONDS = 5.0
 _PROBE_SECONDS = 10.0
 # Memory in use is remembered for plots: so many points, so many seconds apart.
 _HISTORY, _HISTORY_SECONDS = 720, 10.0
+_MARKS = 200
+# A driver may take a moment to give back what a model had: it is asked so often, for so long.
+_FREED_SECONDS, _FREED_PAUSE = 5.0, 0.1
 # What cannot be loaded in time is left alone for so long.
 _WEDGED_REST_SECONDS = 60.0
 
@@ -54,6 +58,8 @@ class Places:
         on_event: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._metrics = metrics
+        for priority in PRIORITIES:
+            metrics.inc(metrics.refusals, priority, by=0)
         self._probes = probes()
         self._pool = pool
         self._on_event = on_event
@@ -69,7 +75,9 @@ class Places:
         self._made_of: tuple[Policy, Catalog] | None = None
         self.pools: tuple[MemoryPool, ...] = ()
         self._asked_at = float("-inf")
+        self._unloaded_at = float("-inf")
         self.history: deque[tuple[float, dict[str, int]]] = deque(maxlen=_HISTORY)
+        self.marks: deque[dict[str, Any]] = deque(maxlen=_MARKS)
         self.changed: Callable[[], None] = lambda: None
         self.on_load: Callable[[Model, float], None] = lambda model, seconds: None
 
@@ -138,10 +146,9 @@ class Places:
         waits, loads or evicts. What returns True needs a `leave`."""
         self.follow(snapshot)
         host, now = self._host_of(ticket.model), time.monotonic()
-        if ticket.model not in host.served:
-            return False
-        standing = host.standings((ticket.model,), now, ticket.priority)[ticket.model]
-        if standing.state != "ready" or standing.wait or host.moving is not None or host.waiting:
+        quiet = host.moving is None and not host.waiting
+        found = host.standings({ticket.model} & host.served, now, ticket.priority) if quiet else {}
+        if not any(each.state == "ready" and not each.wait for each in found.values()):
             return False
         self._hosts[ticket] = host
         host.arrive(ticket, now)
@@ -291,6 +298,7 @@ class Places:
         try:
             async with asyncio.timeout(spec.timeouts.load or None):
                 if kind == "load":
+                    await self._until_free(host, name)
                     embeds = model.capabilities is not None and "chat" not in model.capabilities
                     call = Call("embeddings" if embeds else "chat", model.name, {})
                     call = call._replace(num_ctx=model.num_ctx, keep_alive=model.keep_alive)
@@ -320,14 +328,29 @@ class Places:
         if action.kind == "load":
             for ticket in waiting:
                 ticket.load_seconds = seconds
-            metrics.observe(metrics.load_seconds, seconds, name)
+            decision = next((ticket.decision for ticket in waiting if ticket.decision), "")
+            metrics.observe(metrics.load_seconds, seconds, name, decision)
+            self.mark("load", name)
             self.on_load(model, seconds)
             self._on_event("model.loaded", said)
             return
+        self._unloaded_at = time.monotonic()
         for ticket in waiting:
             ticket.evicted = (*ticket.evicted, name)
         metrics.inc(metrics.evictions, name, "room" if action.reason else "owner")
+        self.mark("evict" if action.reason else "unload", name, action.reason)
         self._on_event("model.unloaded", said)
+
+    async def _until_free(self, host: Host, name: str) -> None:
+        """After an unload on this machine: wait until its cards' drivers say that there is room for
+        the next model. Its size may be wrong, so this is not waited for long."""
+        until = self._unloaded_at + _FREED_SECONDS
+        while host is self.hosts.get(LOCAL) and time.monotonic() < until:
+            pools = await asyncio.to_thread(read_pools, self._probes)
+            used, total = used_bytes(pools), sum(pool.total_bytes for pool in own_memory(pools))
+            if used is None or total - used >= host.size_of(name):
+                return
+            await asyncio.sleep(_FREED_PAUSE)
 
     async def _load(self, backend: Backend, call: Call, name: str) -> None:
         """Load. Raises _Abandoned where nobody waits for it any more, once it is taken back."""
@@ -342,6 +365,17 @@ class Places:
             task.cancel()
         await backend.unload(call.model)
         raise _Abandoned
+
+    def mark(self, kind: str, model: str, target: str = "") -> None:
+        """Remember a load, evict, unload, pin or unpin beside the memory's past. target: the model
+        that it was done for."""
+        host = self._known[model][1].host
+        moment = round(time.time(), 2)
+        self.marks.append({"at": moment, "kind": kind, "model": model, "host": host, "for": target})
+
+    def past(self) -> list[dict[str, Any]]:
+        """Bytes in use by host, the oldest first. at: Unix time."""
+        return [{"at": round(at, 2), "used": used} for at, used in self.history]
 
     def _remember(self) -> None:
         now = time.time()

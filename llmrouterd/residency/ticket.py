@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CHAT, API, TASK, PROFILING = range(4)
 PRIORITIES = ("chat", "api", "task", "profiling")
@@ -25,7 +28,8 @@ class Action(NamedTuple):
 class Ticket:
     """A request in the queue or in flight. priority: index of PRIORITIES. since: its arrival.
     turn: its place between clients. load_seconds: of the load that it has waited for, and evicted
-    what was put out for it."""
+    what was put out for it. decision: the id of its decision, "" for the router's own. held: it
+    waits for one of its backend's places (`concurrency`)."""
 
     model: str
     priority: int = CHAT
@@ -36,6 +40,8 @@ class Ticket:
     started: float | None = None
     load_seconds: float | None = None
     evicted: tuple[str, ...] = ()
+    decision: str = ""
+    held: bool = False
 
     @property
     def background(self) -> bool:
@@ -84,12 +90,19 @@ class Limits:
 
 @dataclass(slots=True)
 class Live:
-    """What is known of a loaded model. Times are the caller's seconds."""
+    """What is known of a loaded model. Times are the caller's seconds. fleeting: it was loaded for
+    background work alone."""
 
     since: float
     size: int | None = None
     used: float = NEVER
     chatted: float = NEVER
+    fleeting: bool = False
+
+
+def live_for(waiting: Sequence[Ticket], now: float) -> Live:
+    """A model that has just been loaded for these."""
+    return Live(since=now, fleeting=bool(waiting) and all(each.background for each in waiting))
 
 
 @dataclass(slots=True)
