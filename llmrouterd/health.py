@@ -35,18 +35,14 @@ HEALTHY, SUSPECT, COOLING, RECOVERING, DEAD = STATES = (
     "recovering",
     "dead",
 )
-# What a transition was caused by.
-CAUSES = (
-    "silence",
-    "failures",
-    "quota",
-    "listing",
-    "probe",
-    "token",
-    "answer",
-    "time",
-    "policy",
-)
+# What each state can be caused by.
+CAUSES = {
+    HEALTHY: ("token", "answer", "probe", "policy"),
+    SUSPECT: ("silence",),
+    COOLING: ("silence", "failures", "quota", "probe"),
+    RECOVERING: ("time", "listing"),
+    DEAD: ("silence", "failures", "probe", "listing"),
+}
 # What a token alone disproves: that nothing is generated.
 _HANGS = ("silence", "probe")
 _NEVER, ENDLESS = float("-inf"), float("inf")
@@ -54,7 +50,7 @@ _MOST_DOUBLINGS = 20
 
 
 class Transition(NamedTuple):
-    """key: whose. before, after: STATES. cause: one of CAUSES. reason: for a person."""
+    """key: whose. before, after: STATES. cause: of CAUSES[after]. reason: for a person."""
 
     key: str
     before: str

@@ -16,6 +16,7 @@ from prometheus_client import (
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from llmrouterd import __version__
+from llmrouterd.health import CAUSES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -46,6 +47,9 @@ class Metrics:
             self.inc(self.answers, outcome, by=0)
         for result in ("applied", "unchanged", "rejected"):
             self.inc(self.reloads, result, by=0)
+        for state, causes in CAUSES.items():
+            for cause in causes:
+                self.inc(self.transitions, state, cause, by=0)
         self.build.labels(__version__, platform.python_version()).set(1)
 
     def _add_requests(self) -> None:
