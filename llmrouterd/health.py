@@ -224,7 +224,7 @@ class Conditions:
         """Find who is silent for too long and whose time is over; when to look again."""
         again = ENDLESS
         for watch, since, allowed in self._silences(now):
-            if now - since >= allowed:
+            if now >= since + allowed:
                 self._suspect(watch, now - since, allowed, now)
             else:
                 again = min(again, since + allowed)
