@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrouterd.api import admin, evidence, health, lessons, live, memory, openai, profiling
+from llmrouterd.api import admin, evidence, health, lessons, live, memory, openai, page, profiling
 from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/health", OPEN, health.health),
     ("GET", "/ready", OPEN, health.ready),
     ("GET", "/metrics", OPEN, health.metrics),
+    ("GET", "/ui", OPEN, page.page),
+    ("GET", f"/ui/{{file:{page.NAMES}}}", OPEN, page.asset),
     ("GET", "/v1/models", CLIENT, openai.models),
     ("GET", "/v1/models/{id:.+}", CLIENT, openai.model),
     ("POST", "/v1/chat/completions", CLIENT, openai.chat_completions),

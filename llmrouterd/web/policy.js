@@ -1,0 +1,164 @@
+// Policy: the active file, its problems and its past; edits that are tried before they are saved.
+
+import { ApiError, get, send } from "./api.js";
+import { comparisonView } from "./comparison.js";
+import { editor } from "./editor.js";
+import { button, card, h, moment, show } from "./dom.js";
+
+export function policy(panel) {
+  const edit = editor("The policy's text", changed);
+  const about = h("div", { class: "stack" }), past = h("div"), result = h("div", { class: "stack" });
+  const said = h("p", { role: "status", class: "quiet" });
+  const check = button("Try this edit", tryEdit, { class: "primary" });
+  const save = button("Save", saveEdit), back = button("Back to the file", load);
+  let file = null, tried = "", state = null;
+  panel.append(h("div", { class: "columns" },
+    h("div", { class: "wide-column" }, h("section", { class: "card stack" }, h("h2", null, "The policy"), edit.element,
+      h("div", { class: "line" }, check, save, back, said)), result),
+    h("div", null, card("Active", about), card("History", past))));
+
+  const tell = (text, bad = false) => {
+    said.className = bad ? "bad" : "quiet";
+    said.textContent = text;
+  };
+
+  function changed() {
+    const differs = file !== null && edit.text !== file.text;
+    back.disabled = !differs;
+    check.disabled = file === null;
+    // Only what was tried without a problem can be saved.
+    save.disabled = !differs || tried !== edit.text;
+    save.hidden = !state?.editable;
+  }
+
+  async function load() {
+    try {
+      await describe();
+      file = await get("admin/policy/text");
+      edit.text = file.text;
+      tried = "";
+      result.replaceChildren();
+      tell(`${file.file}${state.editable ? "" : "; saving from here is off"}`);
+      showRefused();
+    } catch (error) {
+      tell(error instanceof ApiError && error.status === 404 ? "This router does not show the policy's text here." : error.message, true);
+    }
+    changed();
+  }
+
+  async function describe() {
+    state = await get("admin/policy");
+    show(about, aboutPolicy(state));
+    show(past, history(state.history || []));
+  }
+
+  // The file on disk is the refused edit itself, so that its problems can be marked in it.
+  function showRefused() {
+    if (!state.rejected) return;
+    edit.mark(ours(state.rejected.problems));
+    show(result, card("The last edit was refused", h("p", null, "The policy before it keeps serving."), problems(state.rejected.problems)));
+  }
+
+  const ours = (list) => list.filter((one) => one.line && (!one.file || one.file === file.file));
+
+  function problems(list) {
+    return h("ul", { class: "problems" }, list.map((one) => {
+      const text = one.text || one.message;
+      const here = ours([one]).length > 0;
+      return h("li", { class: one.severity === "warning" ? "warning" : "error" },
+        here ? button(`line ${one.line}`, () => edit.go(one.line, one.column)) : null,
+        h("span", null, here && one.message ? `${one.path ? `${one.path}: ` : ""}${one.message}` : text));
+    }));
+  }
+
+  async function tryEdit() {
+    const text = edit.text;
+    tell("trying it …");
+    check.disabled = true;
+    try {
+      const found = await send("POST", "admin/policy/try", text, "application/yaml");
+      const errors = found.problems.filter((one) => one.severity !== "warning");
+      edit.mark(ours(found.problems));
+      tried = errors.length ? "" : text;
+      show(result, tryResult(found, problems));
+      tell(errors.length ? `${errors.length} problem${errors.length > 1 ? "s" : ""}: it would be refused.` : "It would be accepted. Nothing was written.", errors.length > 0);
+    } catch (error) {
+      tell(error.message, true);
+    }
+    changed();
+  }
+
+  async function saveEdit() {
+    const text = edit.text;
+    try {
+      const found = await send("PUT", "admin/policy", text, "application/yaml", { "If-Match": `"${file.digest}"` });
+      await load();
+      tell(`Saved as ${found.digest.slice(0, 8)}; the text before it is in ${found.backup}.`);
+    } catch (error) {
+      const list = error.data?.problems;
+      if (error.status === 422 && Array.isArray(list)) {
+        const found = list.map((one) => (typeof one === "string" ? { text: one } : one));
+        edit.mark(ours(found));
+        show(result, card("It was refused", problems(found)));
+      }
+      tell(error.status === 409 ? "The file has changed meanwhile. Keep your text elsewhere, then go back to the file." : error.message, true);
+    }
+  }
+
+  changed();
+  return {
+    open() {
+      // What is being written is not thrown away by a look at another tab.
+      if (file === null || edit.text === file.text) load();
+    },
+    event(name) {
+      if (name !== "policy") return;
+      if (file === null || edit.text === file.text) load();
+      else describe().then(() => tell("The policy was reloaded meanwhile.")).catch((error) => tell(error.message, true));
+    },
+  };
+}
+
+function aboutPolicy(state) {
+  const { active, rejected } = state;
+  const { tests } = active;
+  const rows = [
+    ["digest", active.digest], ["since", moment(active.loaded_at)], ["generation", active.generation],
+    ["rules", active.rules.join(", ")], ["backends", active.backends.join(", ")],
+    ["tests", `${tests.passed} passed, ${tests.failed.length} failed, ${tests.skipped.length} skipped`],
+  ];
+  return [
+    rejected && h("p", { class: "bad" }, `An edit of ${moment(rejected.at)} was refused.`),
+    h("dl", { class: "facts one" }, rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
+    tests.failed.map((test) => h("p", { class: "bad small" }, testText(test))),
+  ];
+}
+
+function testText(test) {
+  return typeof test === "string" ? test : test.text || test.message || `${test.name}: ${[test.missed ?? test.misses ?? test.reason].flat().join("; ")}`;
+}
+
+function history(rows) {
+  if (!rows.length) return h("p", { class: "quiet" }, "No edits yet.");
+  return h("ol", { class: "history" }, rows.map((row) => h("li", null,
+    h("div", { class: "line" }, h("code", null, row.digest.slice(0, 8)), h("time", { class: "quiet" }, moment(row.at)),
+      h("span", { class: "badge" }, row.reason)),
+    row.changed?.length ? h("p", { class: "small" }, `changed: ${row.changed.join(", ")}`) : null,
+    row.summary ? h("p", { class: "small" }, row.summary) : null)));
+}
+
+function tryResult(found, problems) {
+  const { tests } = found;
+  const failed = tests?.failed ?? [];
+  return [
+    found.problems.length ? card("Problems", problems(found.problems)) : null,
+    tests ? card("Its tests", h("p", { class: listed(failed).length || failed > 0 ? "bad" : "" },
+      `${count(tests.passed)} passed, ${count(failed)} failed, ${count(tests.skipped)} skipped`),
+    listed(failed).map((test) => h("p", { class: "bad small" }, testText(test)))) : null,
+    found.comparison ? card("On the recorded decisions", comparisonView(found.comparison))
+      : found.problems.length ? null : card("On the recorded decisions", h("p", { class: "quiet" }, "There are none to compare with yet.")),
+  ];
+}
+
+const listed = (value) => (Array.isArray(value) ? value : []);
+const count = (value) => (Array.isArray(value) ? value.length : value ?? 0);

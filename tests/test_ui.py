@@ -1,0 +1,440 @@
+"""The page at /ui in a real headless browser, over a real daemon and real llama.cpp servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from tests.conftest import Llamas
+from tests.support import openai_answers
+from tests.support.daemon import Running, open_running, openai_backend, preferring
+from tests.support.faults import FaultServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page, Route
+
+
+pytest.importorskip("playwright", reason="Playwright is not installed (the extra `test`)")
+from tests.support.browser import CHROMIUM, open_browser, open_tab  # noqa: E402
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(
+        not CHROMIUM, reason="no Chromium here; on Debian: apt-get install chromium"
+    ),
+]
+TABS = ("Live", "Models", "Playground", "Policy")
+HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with open_browser() as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def box(llamas: Llamas, folder: Path, **policy: Any) -> AsyncIterator[Running]:
+    """A daemon over two real models; both answer within few tokens."""
+    backends = [
+        {"name": "tiny", "type": "llamacpp", "url": llamas.tiny},
+        {"name": "small", "type": "llamacpp", "url": llamas.smollm2},
+    ]
+    rules = [{"name": "code", "when": {"category": ["coding"]}, "prefer": {"tiny/*": 5}}]
+    rules += preferring("tiny/*", "small/*")
+    async with open_running({"backends": backends, "rules": rules, **policy}, folder) as daemon:
+        yield daemon
+
+
+async def choose(page: Page, name: str) -> None:
+    await page.get_by_role("tab", name=name).click()
+
+
+class PolicyDesk:
+    """Answers for what the daemon tells of its policy's text, and does with an edit of it."""
+
+    text = "rules:\n  - name: default\nscoring:\n  preset: balanced\n"
+
+    def __init__(self, editable: bool) -> None:
+        self.editable = editable
+        self.saved: list[tuple[str | None, str]] = []
+
+    async def sit_at(self, page: Page) -> None:
+        await page.route("**/admin/policy", self._policy)
+        await page.route("**/admin/policy/text", self._text)
+        await page.route("**/admin/policy/try", self._try)
+
+    async def _policy(self, route: Route) -> None:
+        if route.request.method == "PUT":
+            headers = await route.request.all_headers()
+            assert headers["content-type"] == "application/yaml"
+            self.saved.append((headers.get("if-match"), route.request.post_data or ""))
+            await route.fulfill(json={"digest": "2" * 16, "backup": "router.yaml.1.bak"})
+            return
+        answer = await (await route.fetch()).json()
+        row = {"digest": "1" * 16, "at": 1795467540.0, "reason": "file", "changed": ["scoring"]}
+        past = [{**row, "summary": "this edit moves 12 % of the last day's chats"}]
+        await route.fulfill(json={**answer, "history": past, "editable": self.editable})
+
+    async def _text(self, route: Route) -> None:
+        await route.fulfill(json={"file": "router.yaml", "digest": "1" * 16, "text": self.text})
+
+    async def _try(self, route: Route) -> None:
+        headers = await route.request.all_headers()
+        assert headers["content-type"] == "application/yaml"
+        text = route.request.post_data or ""
+        tests = {"passed": 3, "failed": [], "skipped": []}
+        problems = [
+            {
+                "file": "router.yaml",
+                "line": 4,
+                "column": 11,
+                "path": "$.scoring.preset",
+                "message": "'speeed' is not allowed",
+                "severity": "error",
+                "text": "router.yaml:4:11: $.scoring.preset: 'speeed' is not allowed",
+            }
+        ]
+        figures = {"quality": 0.61, "seconds": 4.2, "cost": 0.0, "swaps": 3}
+        comparison = {
+            "decisions": 50,
+            "changed": 6,
+            "skipped": 1,
+            "moves": [{"from": "small/smollm2-135m", "to": "tiny/tiny-random", "count": 6}],
+            "before": figures,
+            "after": {**figures, "seconds": 3.1, "swaps": 1},
+            "summary": "this edit moves 12 % of 50 decisions",
+            "examples": [
+                {
+                    "id": "dec_1",
+                    "at": 1795467540.0,
+                    "category": "coding",
+                    "before": "small/smollm2-135m",
+                    "after": "tiny/tiny-random",
+                    "gain": 1.5,
+                    "words_before": "small by rule 'default'",
+                    "words_after": "tiny by rule 'code'",
+                }
+            ],
+        }
+        bad = "speeed" in text
+        await route.fulfill(
+            json={
+                "digest": "2" * 16,
+                "problems": problems if bad else [],
+                "tests": tests,
+                "comparison": None if bad else comparison,
+            }
+        )
+
+
+async def test_every_tab_loads(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
+    async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
+        page = tab.page
+        await PolicyDesk(editable=False).sit_at(page)
+        await page.get_by_text("live", exact=True).wait_for()
+        await page.locator("#panel-live .memory .name", has_text="tiny-random").wait_for()
+        await choose(page, "Models")
+        await page.locator("summary", has_text="small/smollm2-135m").click()
+        body = page.locator(".model[open]")
+        await (
+            body.get_by_text("No published name is surely its own")
+            .or_(body.locator("b", has_text="huggingface"))
+            .first.wait_for()
+        )
+        assert "context" in await body.locator(".facts").inner_text()
+        await body.locator(".evidence summary").first.click()
+        assert await body.locator(".sources").first.is_visible()
+        assert await page.locator(".model svg.dots").count() >= 2
+        await choose(page, "Playground")
+        await page.get_by_label("Prompt or request").wait_for()
+        await choose(page, "Policy")
+        await page.get_by_text("this edit moves 12 %").wait_for()
+        assert await page.get_by_label("The policy's text").input_value() == PolicyDesk.text
+        assert await page.get_by_role("button", name="Save").count() == 0
+        # The address says which tab is shown, also after a reload.
+        assert page.url.endswith("#policy")
+        await page.reload()
+        await page.get_by_role("tabpanel", name="Policy").wait_for()
+        await page.goto(daemon.url + "/ui#models")
+        await page.get_by_role("tabpanel", name="Models").wait_for()
+        assert await tab.complaints() == []
+
+
+async def test_a_chat_of_another_client_appears(
+    browser: Browser, llamas: Llamas, tmp_path: Path
+) -> None:
+    async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
+        page = tab.page
+        await page.get_by_text("No decisions yet").wait_for()
+        answer = await daemon.chat("Write a function in Python", max_tokens=4)
+        row = page.locator(".decision").first
+        await row.wait_for()
+        assert "tiny/tiny-random" in await row.inner_text()
+        await row.click()
+        dialog = page.get_by_role("dialog", name="Decision")
+        await dialog.get_by_text(answer.headers["x-router-decision"]).wait_for()
+        await dialog.get_by_text("by rule", exact=False).first.wait_for()
+        assert await dialog.locator(".candidates svg.bar rect").count() >= 2
+        assert "quality" in await dialog.locator(".legend").first.inner_text()
+        # Why not another: the answer's parts are those that the daemon gives.
+        found = {
+            "model": "small/smollm2-135m",
+            "words": "It lost by what rule 'code' prefers.",
+            "gate": None,
+            "terms": [{"name": "prefer tiny/*", "chosen": 5.0, "other": 0.0, "difference": 5.0}],
+            "weights": [{"name": "quality", "from": 1.0, "to": 1.4}],
+        }
+        await page.route(
+            "**/admin/decisions/*?why_not=*", lambda route: route.fulfill(json={"why_not": found})
+        )
+        await dialog.get_by_role("button", name="Ask").click()
+        await dialog.get_by_text("It lost by what rule").wait_for()
+        assert "+5.0" in await dialog.locator(".why").inner_text()
+        await page.keyboard.press("Escape")
+        await dialog.wait_for(state="hidden")
+        # A request under way is shown with its model, and goes when it ends.
+        async with daemon.streaming("Write a long story", max_tokens=2000) as response:
+            await page.locator(".requests").get_by_text("answering").wait_for()
+            response.close()
+        await page.locator(".requests").get_by_text("Nothing at this moment").wait_for()
+        assert await tab.complaints() == []
+
+
+async def test_texts_are_no_markup(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_answers, "WORDS", (HOSTILE,))
+    async with FaultServer((HOSTILE, "ok"), tokens=1) as server:
+        policy = {
+            "backends": [openai_backend("s", server.url)],
+            "rules": preferring(f"s/{HOSTILE}".replace("[", "?"), "s/ok"),
+            "logging": {"prompts": True},
+        }
+        async with (
+            open_running(policy, tmp_path) as daemon,
+            open_tab(browser, daemon.url + "/ui") as tab,
+        ):
+            page = tab.page
+            await PolicyDesk(editable=False).sit_at(page)
+            await page.locator(".tile").first.wait_for()
+            await daemon.chat(HOSTILE, headers={"X-Session": HOSTILE})
+            await page.locator(".decision").first.click()
+            await page.get_by_role("dialog").locator("blockquote").wait_for()
+            assert HOSTILE in await page.get_by_role("dialog").inner_text()
+            await page.keyboard.press("Escape")
+            await choose(page, "Models")
+            await page.locator(".model > summary").first.click()
+            await page.locator(".model[open] .sources").first.wait_for(state="attached")
+            await choose(page, "Playground")
+            await page.get_by_label("Prompt or request").fill(HOSTILE)
+            await page.get_by_role("button", name="Explain").click()
+            await page.locator(".candidates").first.wait_for()
+            await page.get_by_role("button", name="Send", exact=True).click()
+            await page.locator(".output").get_by_text("done in").wait_for()
+            assert await page.locator(".answer").inner_text() == HOSTILE
+            assert await page.evaluate("window.hurt") is None
+            assert await page.locator("main img, main script, dialog img").count() == 0
+            assert await tab.complaints() == []
+
+
+async def test_the_playground(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
+    async with (
+        box(llamas, tmp_path) as daemon,
+        open_tab(browser, daemon.url + "/ui#playground") as tab,
+    ):
+        page = tab.page
+        prompt = page.get_by_label("Prompt or request")
+        await page.get_by_role("button", name="Explain").click()
+        await page.get_by_text("Type a prompt first").wait_for()
+        await prompt.fill(
+            '{"messages": [{"role": "user", "content": "Write code"}], "max_tokens": 2000}'
+        )
+        await prompt.press("Control+Enter")
+        await page.get_by_text("Nothing was sent").wait_for()
+        assert await page.locator(".candidates > li").count() == 2
+        assert await page.locator(".candidates rect.term-quality title").count() == 2
+        assert await page.locator(".candidates rect.term-time title").count() == 2
+        await page.get_by_text("by rule", exact=False).first.wait_for()
+        # Two side by side, streamed, and stopped.
+        await page.get_by_label("To", exact=True).select_option("tiny/tiny-random")
+        await page.get_by_label("And beside it").select_option("small/smollm2-135m")
+        await page.get_by_role("button", name="Send", exact=True).click()
+        for place in range(2):
+            await page.locator(".output").nth(place).get_by_text("writing, first token").wait_for()
+        stop = page.get_by_role("button", name="Stop")
+        await stop.click()
+        await page.get_by_text("stopped after").nth(1).wait_for()
+        await daemon.events.until(lambda: len(daemon.events.of("request.routed")) == 2)
+        assert {row["outcome"] for row in daemon.events.of("request.routed")} == {"client_gone"}
+        assert await stop.is_disabled()
+        # A request that is short enough ends by itself.
+        await prompt.fill('{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}')
+        await page.get_by_role("button", name="Send", exact=True).click()
+        await page.locator(".output").nth(1).get_by_text("4 tokens").wait_for()
+        await page.locator(".output").nth(0).get_by_text("4 tokens").wait_for()
+        await prompt.fill("{nonsense")
+        await page.get_by_role("button", name="Explain").click()
+        await page.get_by_text("This is no JSON").wait_for()
+        assert await tab.complaints() == []
+
+
+async def test_an_edit_of_the_policy(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
+    async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
+        page, desk = tab.page, PolicyDesk(editable=True)
+        await desk.sit_at(page)
+        await choose(page, "Policy")
+        area, save = page.get_by_label("The policy's text"), page.get_by_role("button", name="Save")
+        await page.get_by_text("router.yaml", exact=True).wait_for()
+        assert await page.locator(".numbers span").count() == 5
+        assert await save.is_disabled()
+        await area.fill(desk.text.replace("balanced", "speeed"))
+        await page.get_by_role("button", name="Try this edit").click()
+        await page.get_by_text("1 problem: it would be refused").wait_for()
+        assert await page.locator(".numbers .marked").inner_text() == "4"
+        assert await save.is_disabled()
+        await page.get_by_role("button", name="line 4").click()
+        assert await area.evaluate("area => area.value.slice(area.selectionStart)") == "speeed\n"
+        edited = desk.text.replace("balanced", "speed")
+        await area.fill(edited)
+        await page.get_by_role("button", name="Try this edit").click()
+        await page.get_by_text("It would be accepted").wait_for()
+        assert "this edit moves 12 %" in await page.locator(".headline").inner_text()
+        assert "−1.1 s" in await page.locator("#panel-policy table").inner_text()
+        assert await page.locator(".numbers .marked").count() == 0
+        # What is being written is not thrown away by a reload or by another tab.
+        current = json.loads(daemon.policy_file.read_text())
+        daemon.policy_file.write_text(json.dumps({**current, "scoring": {"preset": "speed"}}))
+        await page.get_by_text("The policy was reloaded meanwhile").wait_for()
+        await choose(page, "Live")
+        await choose(page, "Policy")
+        assert await area.input_value() == edited
+        await save.click()
+        await page.get_by_text("Saved as 22222222").wait_for()
+        assert desk.saved == [(f'"{"1" * 16}"', edited)]
+        assert await tab.complaints() == []
+
+
+async def test_the_keyboard(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
+    async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
+        page = tab.page
+        await PolicyDesk(editable=False).sit_at(page)
+        await page.keyboard.press("Tab")
+
+        async def focused() -> str:
+            return str(await page.evaluate("document.activeElement.textContent"))
+
+        assert await focused() == "Live"
+        for key, name in (
+            ("ArrowRight", "Models"),
+            ("End", "Policy"),
+            ("ArrowRight", "Live"),
+            ("ArrowLeft", "Policy"),
+            ("Home", "Live"),
+        ):
+            await page.keyboard.press(key)
+            assert await focused() == name
+            chosen = page.get_by_role("tab", selected=True)
+            assert await chosen.inner_text() == name
+            assert await page.get_by_role("tabpanel", name=name).is_visible()
+            assert await page.get_by_role("tabpanel").count() == 1
+        # Only the chosen tab is a stop; the next is in the panel.
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.id") == "show-tasks"
+        ring = "getComputedStyle(document.activeElement).outlineStyle"
+        assert await page.evaluate(ring) == "solid"
+        assert await tab.complaints() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_on_a_phone(browser: Browser, llamas: Llamas, tmp_path: Path, scheme: str) -> None:
+    look = {**PHONE, "color_scheme": scheme, "reduced_motion": "reduce"}
+    async with (
+        box(llamas, tmp_path) as daemon,
+        open_tab(browser, daemon.url + "/ui", **look) as tab,
+    ):
+        page = tab.page
+        await PolicyDesk(editable=True).sit_at(page)
+        await daemon.chat("Write a function in Python" * 20, max_tokens=2)
+        await page.locator(".decision").first.wait_for()
+        await page.locator(".tile").first.wait_for()
+        assert await tab.overflow() == 0
+        await page.locator(".decision").first.tap()
+        await page.locator("dialog .candidates").wait_for()
+        wide = "dialog => dialog.scrollWidth - dialog.clientWidth"
+        assert await page.locator("#decision").evaluate(wide) == 0
+        await page.get_by_role("button", name="Close").tap()
+        await choose(page, "Models")
+        await page.locator(".model > summary").first.tap()
+        await page.locator(".model[open] .facts").wait_for()
+        assert await tab.overflow() == 0
+        await choose(page, "Playground")
+        await page.get_by_label("Prompt or request").fill("word" * 200)
+        await page.get_by_role("button", name="Explain").tap()
+        await page.locator(".candidates").first.wait_for()
+        assert await tab.overflow() == 0
+        await choose(page, "Policy")
+        await page.get_by_role("button", name="Try this edit").tap()
+        await page.locator(".moves").wait_for()
+        assert await tab.overflow() == 0
+        ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == {"light": "rgb(245, 246, 248)", "dark": "rgb(18, 22, 28)"}[scheme]
+        assert await tab.complaints() == []
+
+
+async def test_keys(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
+    auth = {"admin_key": "the-admin-key", "clients": [{"name": "family", "key": "a-client-key-1"}]}
+    async with (
+        box(llamas, tmp_path, auth=auth) as daemon,
+        open_tab(browser, daemon.url + "/ui") as tab,
+    ):
+        page = tab.page
+        dialog = page.get_by_role("dialog", name="Admin key")
+        await dialog.wait_for()
+        await page.keyboard.press("Escape")
+        await dialog.get_by_label("Key", exact=True).fill("wrong")
+        await page.keyboard.press("Enter")
+        await dialog.get_by_text("is not valid").wait_for()
+        await dialog.get_by_label("Key", exact=True).fill("the-admin-key")
+        await dialog.get_by_role("button", name="Continue").click()
+        await page.get_by_text("live", exact=True).wait_for()
+        await page.locator(".tile").first.wait_for()
+        # It is kept for this tab, and not beyond.
+        await page.reload()
+        await page.locator(".tile").first.wait_for()
+        assert await page.evaluate("Object.keys(localStorage).length + document.cookie.length") == 0
+        await choose(page, "Playground")
+        key = page.get_by_label("Client key")
+        await key.wait_for()
+        await page.get_by_label("Prompt or request").fill(
+            '{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 2}'
+        )
+        await page.get_by_role("button", name="Send", exact=True).click()
+        await page.locator(".output").get_by_text("The key is missing").wait_for()
+        await key.fill("a-client-key-1")
+        await page.get_by_role("button", name="Send", exact=True).click()
+        await page.locator(".output").get_by_text("2 tokens").wait_for()
+        # The only complaints are about the answers that asked for a key.
+        assert {said.partition(" (")[0] for said in await tab.complaints()} == {
+            "Failed to load resource: the server responded with a status of 401"
+        }
+        assert tab.refused
+
+
+async def test_a_router_that_comes_back(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
+    async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
+        page: Page = tab.page
+        await page.get_by_text("live", exact=True).wait_for()
+        daemon.state.feed.close()
+        await page.get_by_text("not connected").wait_for()
+        await page.get_by_text("live", exact=True).wait_for()
+        await asyncio.sleep(0)
+        assert await tab.complaints() == []
