@@ -63,6 +63,43 @@ async def test_every_file_with_its_headers(scripted: Scripted) -> None:
         assert (await daemon.get(address, headers={"If-None-Match": '"other"'})).status == 200
 
 
+Colour = tuple[float, ...]
+
+
+def colours(text: str) -> dict[str, Colour]:
+    """The colours among the variables of a block of the style sheet, each channel from 0 to 1."""
+    return {
+        name: tuple(channel / 255 for channel in bytes.fromhex(code))
+        for name, code in re.findall(r"--([a-z0-9-]+): #([0-9a-f]{6});", text)
+    }
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """The contrast ratio of WCAG 2."""
+
+    def luminance(colour: Colour) -> float:
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_what_is_written_can_be_read() -> None:
+    light, dark = (ROOT / "style.css").read_text().split("@media (prefers-color-scheme: dark)")
+    pairs = [(name, ground) for name in ("text", "quiet", "bad") for ground in ("page", "card")]
+    pairs += [("quiet", "soft"), ("on-accent", "accent"), ("accent", "card")]
+    pairs += [(name, f"{name}-soft") for name in ("ok", "warn", "bad")]
+    for block in (light, dark):
+        known = colours(block)
+        for name, ground in pairs:
+            assert contrast(known[name], known[ground]) >= 4.5, (name, ground)
+        for part in (name for name in known if re.fullmatch(r"c[0-9]", name)):
+            assert contrast(known[part], known["card"]) >= 3, part
+
+
 def test_every_file_that_is_referred_to_is_there() -> None:
     names = {path.name for path in FILES}
     start = (ROOT / "index.html").read_text()

@@ -50,7 +50,8 @@ async def box(llamas: Llamas, folder: Path, **policy: Any) -> AsyncIterator[Runn
     ]
     rules = [{"name": "code", "when": {"category": ["coding"]}, "prefer": {"tiny/*": 5}}]
     rules += preferring("tiny/*", "small/*")
-    async with open_running({"backends": backends, "rules": rules, **policy}, folder) as daemon:
+    whole = {"backends": backends, "rules": rules, **policy}
+    async with open_running(whole, folder) as daemon:
         yield daemon
 
 
@@ -202,7 +203,9 @@ async def test_a_chat_of_another_client_appears(
         await page.keyboard.press("Escape")
         await dialog.wait_for(state="hidden")
         # A request under way is shown with its model, and goes when it ends.
-        async with daemon.streaming("Write a long story", max_tokens=2000) as response:
+        async with daemon.streaming(
+            "Write a long story", model="small/smollm2-135m", max_tokens=3000, ignore_eos=True
+        ) as response:
             await page.locator(".requests").get_by_text("answering").wait_for()
             response.close()
         await page.locator(".requests").get_by_text("Nothing at this moment").wait_for()
@@ -247,8 +250,10 @@ async def test_texts_are_no_markup(
 
 
 async def test_the_playground(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
+    # One server under two names: it writes slowly enough to be stopped.
+    twice = [{"name": name, "type": "llamacpp", "url": llamas.smollm2} for name in ("one", "two")]
     async with (
-        box(llamas, tmp_path) as daemon,
+        box(llamas, tmp_path, backends=twice, rules=[{"name": "default"}]) as daemon,
         open_tab(browser, daemon.url + "/ui#playground") as tab,
     ):
         page = tab.page
@@ -256,7 +261,8 @@ async def test_the_playground(browser: Browser, llamas: Llamas, tmp_path: Path) 
         await page.get_by_role("button", name="Explain").click()
         await page.get_by_text("Type a prompt first").wait_for()
         await prompt.fill(
-            '{"messages": [{"role": "user", "content": "Write code"}], "max_tokens": 2000}'
+            '{"messages": [{"role": "user", "content": "Write code"}],'
+            ' "max_tokens": 3000, "ignore_eos": true}'
         )
         await prompt.press("Control+Enter")
         await page.get_by_text("Nothing was sent").wait_for()
@@ -265,8 +271,8 @@ async def test_the_playground(browser: Browser, llamas: Llamas, tmp_path: Path) 
         assert await page.locator(".candidates rect.term-time title").count() == 2
         await page.get_by_text("by rule", exact=False).first.wait_for()
         # Two side by side, streamed, and stopped.
-        await page.get_by_label("To", exact=True).select_option("tiny/tiny-random")
-        await page.get_by_label("And beside it").select_option("small/smollm2-135m")
+        await page.get_by_label("To", exact=True).select_option("one/smollm2-135m")
+        await page.get_by_label("And beside it").select_option("two/smollm2-135m")
         await page.get_by_role("button", name="Send", exact=True).click()
         for place in range(2):
             await page.locator(".output").nth(place).get_by_text("writing, first token").wait_for()

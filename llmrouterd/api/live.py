@@ -27,6 +27,7 @@ _LOOK_SECONDS, _BEAT_SECONDS, _PATIENCE_SECONDS = 1.0, 15.0, 30.0
 _CLOCKS = frozenset(
     {
         "at",
+        "again_in",
         "age_seconds",
         "checked_at",
         "eviction_cost_seconds",

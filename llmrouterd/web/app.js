@@ -68,6 +68,7 @@ follow(
   },
   (state, message) => {
     connection.dataset.state = state;
+    if (state === "open") views.live.connected();
     connection.textContent = state === "open" ? "live" : `not connected: ${message}`;
   },
 );

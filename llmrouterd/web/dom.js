@@ -25,14 +25,9 @@ export function svg(name, props, ...children) {
   return fill(document.createElementNS(SVG, name), props, children);
 }
 
-// Replace what an element holds, unless it would look the same. What was unfolded (`data-keep`)
-// stays so.
+// Replace what an element holds, unless it would look the same.
 export function show(element, ...children) {
   const fresh = fill(element.cloneNode(false), null, children);
-  for (const opened of element.querySelectorAll("details[data-keep][open]")) {
-    const same = fresh.querySelector(`details[data-keep="${CSS.escape(opened.dataset.keep)}"]`);
-    if (same) same.open = true;
-  }
   if (!fresh.isEqualNode(element)) element.replaceChildren(...fresh.childNodes);
 }
 

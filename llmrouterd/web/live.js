@@ -10,18 +10,20 @@ const MOST_ROWS = 300;
 export function live(panel) {
   const parts = Object.fromEntries(
     ["tiles", "requests", "memory", "backends", "speeds"].map((name) => [name, h("div", { class: name })]));
-  const decisions = decisionList();
+  const decisions = decisionList(), memory = hosts(parts.memory);
   panel.append(parts.tiles,
     h("div", { class: "columns live-columns" },
       h("div", { class: "wide-column" }, card("Under way", parts.requests), decisions.element),
       h("div", null, card("Memory", parts.memory), card("Speed", parts.speeds), card("Backends", parts.backends))));
   return {
+    // The stream has begun, or begun again: what was missed is read anew.
+    connected: decisions.read,
     event(name, data) {
       if (name === "decision") decisions.add(data);
       if (name !== "live") return;
       show(parts.tiles, tiles(data));
       show(parts.requests, requests(data));
-      show(parts.memory, memory(data));
+      memory(data);
       show(parts.speeds, speeds(data.speeds));
       show(parts.backends, data.backends.map(backend));
     },
@@ -54,27 +56,56 @@ function requests(data) {
       h("span", { class: "figure" }, seconds(one.age_seconds)))));
 }
 
-function memory(data) {
-  return data.hosts.map((host) => {
-    const marks = data.marks.filter((mark) => mark.host === host.name)
-      .map((mark) => ({ ...mark, text: markText(mark) }));
-    const points = data.history.map(({ at, used }) => ({ at, value: used[host.name] || 0 }));
-    const sized = host.models.filter((one) => one.bytes);
-    const shares = sized.map((one) => ({ name: one.model, value: one.bytes }));
-    if (host.foreign_bytes) shares.push({ name: "others", value: host.foreign_bytes, kind: "foreign" });
-    const known = host.total_bytes || host.used_bytes;
-    return h("div", { class: "host" },
-      h("h3", null, host.name, h("span", { class: "quiet" },
-        known ? ` ${bytes(host.used_bytes)}${host.total_bytes ? ` of ${bytes(host.total_bytes)}` : ""}` : "")),
-      known && shareBar(shares, host.total_bytes, `${bytes(host.used_bytes)} in use on ${host.name}`),
-      moving(host),
-      h("ul", { class: "rows" }, host.models.map((one) => loaded(one, sized.indexOf(one)))),
-      !host.models.length && h("p", { class: "quiet" }, "Nothing is loaded."),
-      points.length > 1 && known ? timePlot([...points, { at: data.at, value: host.used_bytes }], marks, host.total_bytes, data.at) : null,
-      marks.length ? h("details", { "data-keep": host.name }, h("summary", null, `Loads, evictions and pins (${marks.length})`),
-        h("ul", { class: "log" }, marks.slice(-30).reverse().map((mark) =>
-          h("li", null, h("time", null, clock(mark.at)), ` ${mark.text}`)))) : null);
-  });
+// The hosts' blocks stay where they are, so that what is unfolded or has the focus keeps it.
+function hosts(panel) {
+  const blocks = new Map();
+  return (data) => {
+    for (const [name, block] of blocks) {
+      if (data.hosts.some((host) => host.name === name)) continue;
+      block.element.remove();
+      blocks.delete(name);
+    }
+    for (const host of data.hosts) {
+      if (!blocks.has(host.name)) {
+        blocks.set(host.name, hostBlock());
+        panel.append(blocks.get(host.name).element);
+      }
+      blocks.get(host.name).update(host, data);
+    }
+  };
+}
+
+function hostBlock() {
+  const held = h("div"), plot = h("div"), log = h("ul", { class: "log" }), title = h("summary");
+  const past = h("details", null, title, log);
+  return {
+    element: h("div", { class: "host" }, held, plot, past),
+    update(host, data) {
+      const marks = data.marks.filter((mark) => mark.host === host.name).map((mark) => ({ ...mark, text: markText(mark) }));
+      const points = data.history.map(({ at, used }) => ({ at, value: used[host.name] || 0 }));
+      points.push({ at: data.at, value: host.used_bytes });
+      const known = host.total_bytes || points.some((point) => point.value);
+      show(held, holds(host, known));
+      show(plot, known && timePlot(points, marks, host.total_bytes, data.at));
+      past.hidden = !marks.length;
+      show(title, `Loads, evictions and pins (${marks.length})`);
+      show(log, marks.slice(-30).reverse().map((mark) => h("li", null, h("time", null, clock(mark.at)), ` ${mark.text}`)));
+    },
+  };
+}
+
+function holds(host, known) {
+  const sized = host.models.filter((one) => one.bytes);
+  const shares = sized.map((one) => ({ name: one.model, value: one.bytes }));
+  if (host.foreign_bytes) shares.push({ name: "others", value: host.foreign_bytes, kind: "foreign" });
+  const used = `${bytes(host.used_bytes)}${host.total_bytes ? ` of ${bytes(host.total_bytes)}` : ""}`;
+  return [
+    h("h3", null, host.name, known && h("span", { class: "quiet" }, ` ${used}`)),
+    known && shareBar(shares, host.total_bytes, `${used} in use on ${host.name}`),
+    moving(host),
+    h("ul", { class: "rows" }, host.models.map((one) => loaded(one, sized.indexOf(one)))),
+    !host.models.length && h("p", { class: "quiet" }, "Nothing is loaded."),
+  ];
 }
 
 function markText(mark) {
@@ -112,64 +143,75 @@ function speeds(rows) {
 }
 
 function backend(one) {
-  const cooling = Object.entries(one.cooling);
-  const state = one.status === "ok" && cooling.length ? "cooling" : one.health || one.status;
+  const health = one.health || {};
+  const state = health.state || one.status;
+  const unwell = Object.entries(one.unwell || one.cooling || {});
   const processes = Object.entries(one.processes || {});
+  const reason = health.reason || one.error;
   return h("div", { class: "backend" },
     h("div", { class: "row" },
       h("span", { class: `badge ${state}` }, state),
       h("span", { class: "name" }, one.name),
       h("span", { class: "quiet" }, one.fallback ? `${one.type}, fallback` : one.type),
       h("span", { class: "figure" }, `${one.models.length} ${one.models.length === 1 ? "model" : "models"}`)),
-    one.error && h("p", { class: "bad small" }, one.error),
-    cooling.map(([key, reason]) => h("p", { class: "small" }, `${key} rests: ${reason}`)),
+    reason && h("p", { class: "bad small" }, reason),
+    unwell.map(([key, why]) => h("p", { class: "small" },
+      h("span", { class: `badge ${why.state || "cooling"}` }, why.state || "cooling"), ` ${key}: ${why.reason || why}`)),
     processes.map(([name, process]) => h("p", { class: "quiet small" },
       `${name}: ${process.state}${process.detail ? `, ${process.detail}` : ""}`)));
 }
 
 function decisionList() {
   const rows = h("ol", { class: "decisions" });
-  const empty = h("p", { class: "quiet" }, "No decisions yet: they appear here as answers end.");
+  const said = h("p", { class: "quiet" });
   const tasks = h("input", { type: "checkbox", id: "show-tasks", checked: true,
     onchange: () => rows.classList.toggle("without-tasks", !tasks.checked) });
-  const more = button("Earlier ones", earlier);
+  const more = button("Earlier ones", () => earlier(rows.lastElementChild?.dataset.at), { hidden: true });
   const known = new Set();
-  let oldest = null;
 
   function place(row, first) {
     if (known.has(row.id)) return;
     known.add(row.id);
-    empty.hidden = true;
-    if (first) rows.prepend(decisionRow(row));
-    else rows.append(decisionRow(row));
-    oldest = Math.min(oldest ?? row.at, row.at);
+    const item = decisionRow(row);
+    if (first) rows.prepend(item);
+    else rows.append(item);
+    if (first) item.classList.add("fresh");
+    said.hidden = true;
   }
 
-  async function earlier() {
-    const before = oldest === null ? "" : `&before=${oldest}`;
-    const found = (await get(`admin/decisions?limit=50${before}`)).decisions;
-    for (const row of found) place(row, false);
-    more.hidden = found.length < 50;
+  async function earlier(before) {
+    try {
+      const found = (await get(`admin/decisions?limit=50${before ? `&before=${before}` : ""}`)).decisions;
+      for (const row of found) place(row, false);
+      more.hidden = found.length < 50;
+      said.textContent = "No decisions yet: they appear here as answers end.";
+    } catch (error) {
+      said.hidden = false;
+      said.textContent = error.message;
+    }
   }
 
-  earlier().catch((error) => {
-    empty.textContent = error.message;
-  });
-  const element = card("Decisions",
-    h("div", { class: "line" }, tasks, h("label", { for: "show-tasks" }, "background tasks too")), empty, rows, more);
   return {
-    element,
+    element: card("Decisions",
+      h("div", { class: "line" }, tasks, h("label", { for: "show-tasks" }, "background tasks too")), said, rows, more),
+    read() {
+      known.clear();
+      rows.replaceChildren();
+      return earlier();
+    },
     add(row) {
       place(row, true);
-      rows.firstElementChild.classList.add("fresh");
-      if (rows.children.length > MOST_ROWS) rows.lastElementChild.remove();
+      if (rows.children.length <= MOST_ROWS) return;
+      known.delete(rows.lastElementChild.dataset.id);
+      rows.lastElementChild.remove();
+      more.hidden = false;
     },
   };
 }
 
 function decisionRow(row) {
   const ok = row.outcome === "ok";
-  return h("li", { class: row.mode === "task" ? "task" : "" },
+  return h("li", { class: row.mode === "task" ? "task" : "", "data-id": row.id, "data-at": row.at },
     h("button", { type: "button", class: "decision", onclick: () => openDecision(row.id) },
       h("time", null, clock(row.at)),
       h("span", { class: "name" }, row.model || "no model"),
