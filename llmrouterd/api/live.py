@@ -98,10 +98,22 @@ def live_data(state: State) -> dict[str, Any]:
         "speeds": state.feed.speeds(),
         "hosts": [host_data(name, host, now) for name, host in places.hosts.items()],
         "cards": [asdict(pool) for pool in places.pools],
-        "history": places.past(),
+        "history": _steps(places.past()),
         "marks": list(places.marks),
         "backends": backends_data(state),
     }
+
+
+def _steps(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the points between two equal ones: memory changes seldom."""
+    return [
+        point
+        for place, point in enumerate(points)
+        if any(
+            not 0 <= other < len(points) or points[other]["used"] != point["used"]
+            for other in (place - 1, place + 1)
+        )
+    ]
 
 
 def _request_data(name: str, host: Host, ticket: Ticket, now: float) -> dict[str, Any]:

@@ -56,7 +56,7 @@ function modelRow(model, quality, known, category) {
   const row = h("details", { class: "model" },
     h("summary", null,
       h("span", { class: "name" }, model.id,
-        model.resident && h("span", { class: "badge ok" }, "loaded"), model.pinned && h("span", { class: "badge" }, "pinned"),
+        model.resident && !model.remote && h("span", { class: "badge ok" }, "loaded"), model.pinned && h("span", { class: "badge" }, "pinned"),
         !model.enabled && h("span", { class: "badge error" }, "off"),
         model.id in known.unmatched && h("span", { class: "badge queued" }, "no figures")),
       h("span", { class: "plot-cell" }, quality ? dotPlot(quality, `${model.id}, ${category}`) : h("span", { class: "quiet" }, "nothing is known")),
