@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from llmrouterd import __version__
-from llmrouterd.cli import ask, match, offline, profile, run, sync, teach
+from llmrouterd.cli import ask, match, offline, profile, replay, run, sync, teach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,8 +17,13 @@ COMMANDS: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
     ("check", "check a policy and report all its problems", run.check_command),
     (
         "explain",
-        "say which model a chat request (JSON on stdin) goes to, and why",
+        "say which model a chat request (JSON on stdin) or a stored decision goes to, and why",
         ask.explain_command,
+    ),
+    (
+        "replay",
+        "decide recorded requests again under another policy, and show what changes",
+        replay.replay_command,
     ),
     ("models", "list the running daemon's models", ask.models_command),
     ("catalog", "print the running daemon's catalog as JSON", ask.catalog_command),
@@ -60,9 +65,14 @@ def build_parser() -> argparse.ArgumentParser:
     found["check"].add_argument("file", nargs="?", help=policy_text)
     found["check"].add_argument("--tests", action="store_true", help="run the policy's own tests")
     found["check"].add_argument("--catalog", help="a catalog file, with --tests")
-    for name in ("classify", "decide", "explain", "match", "profile", "sync", "teach"):
+    for name in ("classify", "decide", "explain", "match", "profile", "replay", "sync", "teach"):
         found[name].add_argument("--policy", help=policy_text)
     found["decide"].add_argument("--catalog", required=True, help="a catalog file, see docs/cli.md")
+    found["explain"].add_argument(
+        "id", nargs="?", metavar="ID", help="a decision: x-router-decision"
+    )
+    found["explain"].add_argument("--why-not", metavar="MODEL", help="why not this model")
+    _add_replay(found["replay"])
     found["explain"].add_argument("--offline", action="store_true", help="do not ask the daemon")
     found["explain"].add_argument("--catalog", help="a catalog file, with --offline")
     found["match"].add_argument(
@@ -81,9 +91,19 @@ def build_parser() -> argparse.ArgumentParser:
     found["models"].add_argument(
         "--evidence", action="store_true", help="what each model is worth by category, and why"
     )
-    for name in ("check", "explain", "models", "profile", "sync", "teach"):
+    for name in ("check", "explain", "models", "profile", "replay", "sync", "teach"):
         found[name].add_argument("--json", action="store_true", help="JSON instead of text")
     return parser
+
+
+def _add_replay(replaying: argparse.ArgumentParser) -> None:
+    replaying.add_argument(
+        "--since", default="7d", metavar="SPAN", help="how far back: 30m, 12h, 7d, 2w (default 7d)"
+    )
+    replaying.add_argument(
+        "--limit", type=int, default=10_000, help="at most so many, the newest (default 10000)"
+    )
+    replaying.add_argument("--database", help="the database (default: from the policy)")
 
 
 def _add_teach(teaching: argparse.ArgumentParser) -> None:

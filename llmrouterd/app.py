@@ -26,8 +26,9 @@ from llmrouterd.benchmarks.packaged import read_name_tables
 from llmrouterd.benchmarks.worker import BenchmarkWorker
 from llmrouterd.discovery import Discovery
 from llmrouterd.dispatch import Dispatcher
+from llmrouterd.edits import Edits
 from llmrouterd.feedback import Feedback
-from llmrouterd.journal import Journal, encode_record
+from llmrouterd.journal import Journal, RecordEncoder
 from llmrouterd.lessons import Lessons
 from llmrouterd.library import Library
 from llmrouterd.metrics import Metrics
@@ -79,13 +80,7 @@ async def open_daemon(
     current, metrics, residency = Current(policy), Metrics(), Residency()
     metrics.policy.labels(policy.digest).set(1)
     metrics.policy_valid.set(1)
-    kept = Store(
-        database_path(policy, settings),
-        most=policy.storage.queue,
-        encode=encode_record,
-        on_error=lambda message: log("store.degraded", {"detail": message}),
-    )
-    stack.push_async_callback(asyncio.to_thread, kept.close)
+    kept = _open_store(policy, settings, log, stack)
     hooks = Hooks(log=log)
     pool = BackendPool(hooks)
     stack.push_async_callback(pool.close)
@@ -103,14 +98,18 @@ async def open_daemon(
     lessons = Lessons(current, kept, log)
     await _restore(kept, profiler, benchmarks, (feedback, lessons))
     await _restore_pins(kept, discovery)
+    edits = Edits(settings, current, kept, log)
+    await edits.restore()
     reloader = Reloader(settings, current, discovery, metrics, log)
     reloader.on_applied.append(lambda new: log.configure(new.logging, secrets_of(new)))
     reloader.on_applied.append(lambda _: benchmarks.wake())
+    reloader.on_edit = edits.note
     tokens = TokenCounter()
     state = State(
         current=current,
         dispatcher=dispatcher,
         discovery=discovery,
+        edits=edits,
         feedback=feedback,
         journal=Journal(kept, metrics, log, profiler.observe),
         lessons=lessons,
@@ -128,10 +127,19 @@ async def open_daemon(
     discovery.follow(policy)
     stack.push_async_callback(discovery.close)
     await reloader.test("start")
-    fetching = tokens.fetch(settings.state / "tiktoken", log)
-    tasks = [*_start_workers(state), asyncio.create_task(fetching, name="tokens")]
-    stack.push_async_callback(_cancel, tasks)
+    stack.push_async_callback(_cancel, _start_workers(state, settings))
     return Daemon(app=build_app(state), state=state)
+
+
+def _open_store(policy: Policy, settings: Settings, log: Log, stack: AsyncExitStack) -> Store:
+    kept = Store(
+        database_path(policy, settings),
+        most=policy.storage.queue,
+        encode=RecordEncoder().encode,
+        on_error=lambda message: log("store.degraded", {"detail": message}),
+    )
+    stack.push_async_callback(asyncio.to_thread, kept.close)
+    return kept
 
 
 def _open_places(
@@ -144,10 +152,11 @@ def _open_places(
     return places
 
 
-def _start_workers(state: State) -> list[asyncio.Task[None]]:
+def _start_workers(state: State, settings: Settings) -> list[asyncio.Task[None]]:
     state.journal.on_row = state.feed.note_decision
     workers: dict[str, Callable[[], Awaitable[None]]] = {
         "watcher": state.reloader.watch,
+        "edits": state.edits.work,
         "residency": partial(state.places.work, state.current),
         "hardware": state.places.watch_cards,
         "profiler": state.profiler.work,
@@ -155,10 +164,12 @@ def _start_workers(state: State) -> list[asyncio.Task[None]]:
         "sweeper": partial(_sweep, state),
         "live": partial(live.watch, state),
     }
-    return [
+    guarded = [
         asyncio.create_task(guard(name, work, state.on_event), name=name)
         for name, work in workers.items()
     ]
+    fetching = state.tokens.fetch(settings.state / "tiktoken", state.on_event)
+    return [*guarded, asyncio.create_task(fetching, name="tokens")]
 
 
 def build_app(state: State) -> web.Application:

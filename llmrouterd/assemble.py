@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.catalog import Catalog, Model, ModelFacts, Profile, build_catalog
+from llmrouterd.catalog import Catalog, Model, ModelFacts, Profile, Sighting, build_catalog
 from llmrouterd.evidence import OVERALL, build_evidence
-from llmrouterd.evidence.subject import Subject
+from llmrouterd.evidence.subject import About, Subject
 from llmrouterd.library import Library
 from llmrouterd.naming import Identity, parse_name
 from llmrouterd.naming.key import family_of
@@ -40,28 +40,63 @@ def assemble(
 ) -> Catalog:
     """Build the catalog. facts: by backend name; backends that the policy no longer has are
     left out, and so are models that its globs leave out."""
-    models = []
+    seen = []
     for name, reported in facts.items():
         spec = policy.backend(name)
         if spec is not None:
-            models += [
-                _model(item, spec, policy, knowledge) for item in reported if spec.serves(item.name)
+            seen += [
+                _see(item, spec, policy, knowledge) for item in reported if spec.serves(item.name)
             ]
-    return build_catalog(models)
+    return assemble_seen(policy, seen)
 
 
-def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Knowledge) -> Model:
+def assemble_seen(policy: Policy, seen: Iterable[Sighting]) -> Catalog:
+    """The catalog that this policy makes of what was seen."""
+    kept, models = [], []
+    for sighting in seen:
+        spec = policy.backend(sighting.backend)
+        if spec is not None and spec.serves(sighting.facts.name):
+            kept.append(sighting)
+            models.append(build_model(sighting, spec, policy))
+    return replace(build_catalog(models), seen=tuple(kept))
+
+
+def _see(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Knowledge) -> Sighting:
+    id_ = f"{spec.name}/{facts.name}"
+    digest, profile = knowledge.profiles.get(id_, (None, Profile()))
+    bare = Sighting(
+        backend=spec.name,
+        facts=facts,
+        profile=profile if digest == facts.digest else Profile(),
+        feedback=knowledge.feedback.get(id_, {}),
+        pinned=knowledge.pins.get(id_),
+        about=About(),
+    )
+    identity = identity_of(_declared(bare, spec, policy)[0], spec.type)
+    return replace(bare, about=knowledge.library.about(identity, id_))
+
+
+def build_model(sighting: Sighting, spec: BackendSpec, policy: Policy) -> Model:
+    """One model as this policy sees it."""
+    model, estimates = _declared(sighting, spec, policy)
+    return _with_evidence(model, policy, sighting, estimates)
+
+
+def _declared(
+    sighting: Sighting, spec: BackendSpec, policy: Policy
+) -> tuple[Model, Mapping[str, float]]:
+    """What its backend and the owner say of it, and the owner's estimates of its quality."""
+    facts = sighting.facts
     id_ = f"{spec.name}/{facts.name}"
     said = _merge(override for override in policy.models if override.match.match(id_))
     context = said.get("context", facts.context)
     num_ctx = keep_alive = None
-    pinned = knowledge.pins.get(id_, policy.pins_model(id_))
+    pinned = policy.pins_model(id_) if sighting.pinned is None else sighting.pinned
     if spec.type == "ollama":
         wanted = said.get("num_ctx") or policy.residency.num_ctx
         num_ctx = min(wanted, facts.context or wanted) if wanted else None
         context = said.get("context") or num_ctx or facts.context
         keep_alive = "-1" if pinned else said.get("keep_alive") or policy.residency.keep_alive
-    digest, profile = knowledge.profiles.get(id_, (None, Profile()))
     model = Model(
         id=id_,
         name=facts.name,
@@ -85,9 +120,9 @@ def _model(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Know
         enabled=said.get("enabled", True),
         remote=spec.remote,
         fallback=spec.fallback,
-        profile=profile if digest == facts.digest else Profile(),
+        profile=sighting.profile,
     )
-    return with_evidence(model, policy, knowledge, said.get("quality", {}))
+    return model, said.get("quality", {})
 
 
 def identity_of(model: Model, kind: str = "") -> Identity:
@@ -109,34 +144,44 @@ def identity_of(model: Model, kind: str = "") -> Identity:
 def with_evidence(
     model: Model, policy: Policy, knowledge: Knowledge, estimates: Mapping[str, float]
 ) -> Model:
-    """The model with its evidence in every category of the policy, and what registries say
-    where the backend says nothing."""
-    library = knowledge.library
+    """A model of a catalog file with its evidence. estimates: the owner's, see `Subject`."""
     spec = policy.backend(model.backend)
     identity = identity_of(model, spec.type if spec else "")
-    resolution = library.identify(identity)
-    matches = library.matches(identity, model.id)
-    facts = library.known_facts(matches)
-    sizes = [model.size_b, resolution.key.size_b, *(fact.size_b for fact in facts)]
+    sighting = Sighting(
+        backend=model.backend,
+        facts=ModelFacts(name=model.name),
+        feedback=knowledge.feedback.get(model.id, {}),
+        about=knowledge.library.about(identity, model.id),
+    )
+    return _with_evidence(model, policy, sighting, estimates)
+
+
+def _with_evidence(
+    model: Model, policy: Policy, sighting: Sighting, estimates: Mapping[str, float]
+) -> Model:
+    """The model with its evidence in every category of the policy, and what registries say
+    where the backend says nothing."""
+    about = sighting.about
+    sizes = [model.size_b, about.size_b, *(fact.size_b for fact in about.facts)]
     size = next((size for size in sizes if size), None)
     # A registry knows what an API offers, not how a server at home was started.
-    offered = facts if model.remote else []
+    offered = about.facts if model.remote else ()
     contexts = [model.context, *(fact.context for fact in offered)]
     prices = [model.price, *(fact.price for fact in offered)]
     capabilities = [model.capabilities, *(fact.capabilities for fact in offered)]
     subject = Subject(
         size_b=size,
-        released=library.released(resolution, facts),
-        quantization=_quantization(model, resolution.key.quant, size, policy),
+        released=about.released,
+        quantization=_quantization(model, about.quant, size, policy),
         context=model.context,
-        figures=library.figures(matches),
-        relatives=library.relatives(resolution),
+        figures=about.figures,
+        relatives=about.relatives,
         abilities=_abilities(model.profile.abilities, policy.figures),
         judged={one.category: (one.judge, one.chance, one.answers) for one in model.profile.judged},
-        feedback=knowledge.feedback.get(model.id, {}),
+        feedback=sighting.feedback,
         estimates=estimates,
         discrimination=policy.scoring.discrimination or 1.0,
-        newest=library.newest,
+        newest=about.newest,
     )
     return replace(
         model,

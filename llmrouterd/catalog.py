@@ -10,6 +10,7 @@ from llmrouterd.probes.result import Tally
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from llmrouterd.evidence.subject import About
     from llmrouterd.footprint import Cache
 
 
@@ -190,12 +191,28 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """All that was known of one model at a time, but for what the policy says of it. profile: of
+    these very weights. feedback: (number, sum of values) by category. pinned: over the API, None
+    where nothing was said there."""
+
+    backend: str
+    facts: ModelFacts
+    profile: Profile = field(default_factory=Profile)
+    feedback: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    pinned: bool | None = None
+    about: About
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """All models, in the order of their ids; `names` maps every way to ask for one to its id."""
+    """All models, in the order of their ids; `names` maps every way to ask for one to its id.
+    `seen` is what the catalog was assembled of, so that another policy can be tried on it."""
 
     models: tuple[Model, ...] = ()
     by_id: Mapping[str, Model] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    seen: tuple[Sighting, ...] = field(default=(), compare=False, repr=False)
 
     def find(self, name: str) -> Model | None:
         """The model with this id, name or alias; where a name has several, the first id."""

@@ -27,6 +27,8 @@ from llmrouterd.library import Library
 from llmrouterd.scorer import STATES, Load, Standing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from llmrouterd.policy import Policy
 
 
@@ -142,10 +144,15 @@ def read_catalog(path: str, policy: Policy) -> tuple[Catalog, Load]:
             model = with_evidence(model, policy, knowledge, item.get("quality") or {})
         models.append(model)
     live = data.get("load") or {}
-    load = Load(
-        resident=frozenset(
-            live.get("resident") or (item["id"] for item in data["models"] if item.get("resident"))
-        ),
+    resident = [item["id"] for item in data["models"] if item.get("resident")]
+    load = read_load({**live, "resident": live.get("resident") or resident})
+    return build_catalog(models), load
+
+
+def read_load(live: Mapping[str, Any]) -> Load:
+    """The live state as a catalog file and a stored decision have it."""
+    return Load(
+        resident=frozenset(live.get("resident") or ()),
         busy=live.get("busy") or {},
         cooling=live.get("cooling") or {},
         slots=live.get("slots") or {},
@@ -155,7 +162,6 @@ def read_catalog(path: str, policy: Policy) -> tuple[Catalog, Load]:
             for name, item in (live.get("standing") or {}).items()
         },
     )
-    return build_catalog(models), load
 
 
 def _model(item: dict[str, Any], where: str) -> Model:

@@ -6,9 +6,10 @@ rendering is in `explanation`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmrouterd.catalog import Catalog
 from llmrouterd.errors import ModelNotFound, NoCapableModel, NoModelAvailable
 from llmrouterd.gates import Gate, Rejection
 from llmrouterd.policy import PRESETS
@@ -17,7 +18,7 @@ from llmrouterd.scorer import Candidate, Load, Scorer
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from llmrouterd.catalog import Catalog, Model
+    from llmrouterd.catalog import Model
     from llmrouterd.policy import Policy, Rule, When
     from llmrouterd.signals import Signals
 
@@ -37,6 +38,7 @@ class Decision:
     """mode: explicit (the client named a model), routed, or task (a client's background task).
 
     ranked: best first; dispatch tries them in this order. rejected: with the gate each failed.
+    load and catalog: what it was made from.
     """
 
     mode: str
@@ -47,6 +49,8 @@ class Decision:
     signals: Signals
     policy_digest: str
     generation: int = 0
+    load: Load = field(default_factory=Load, compare=False, repr=False)
+    catalog: Catalog = field(default_factory=Catalog, compare=False, repr=False)
 
 
 def resolve(name: str | None, policy: Policy, catalog: Catalog) -> Ask:
@@ -116,6 +120,8 @@ def decide(
         signals=signals,
         policy_digest=policy.digest,
         generation=generation,
+        load=load,
+        catalog=catalog,
     )
 
 

@@ -8,6 +8,7 @@
     ├── Forbidden                    403     permission_error        forbidden
     ├── NotFound                     404     not_found_error         not_found
     │   └── ModelNotFound            404     invalid_request_error   model_not_found
+    ├── Conflict                     409     invalid_request_error   conflict
     ├── RequestTimeout               408     invalid_request_error   request_timeout
     ├── RateLimited                  429     rate_limit_error        rate_limit_exceeded
     ├── NoCapableModel               400     invalid_request_error   no_capable_model
@@ -112,6 +113,12 @@ class NotFound(RouterError):
     status = 404
     type = "not_found_error"
     code = "not_found"
+
+
+class Conflict(RouterError):
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
 
 
 class ModelNotFound(NotFound):

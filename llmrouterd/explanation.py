@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llmrouterd.catalog import Catalog, Model
     from llmrouterd.decision import Decision
     from llmrouterd.policy import Policy
+    from llmrouterd.scorer import Load
     from llmrouterd.signals import Signals
 
 
@@ -47,7 +48,9 @@ def describe(decision: Decision) -> dict[str, Any]:
                 "model": candidate.model,
                 "total": candidate.total,
                 "quality": candidate.quality,
+                "wait": candidate.wait,
                 "seconds": candidate.seconds,
+                "cents": candidate.cents,
                 "terms": dict(candidate.terms),
                 "standing": candidate.standing._asdict() if candidate.standing else None,
             }
@@ -57,6 +60,18 @@ def describe(decision: Decision) -> dict[str, Any]:
         "signals": describe_signals(decision.signals),
         "policy_digest": decision.policy_digest,
         "generation": decision.generation,
+    }
+
+
+def describe_load(load: Load) -> dict[str, Any]:
+    """The live state with plain JSON values; `catalog_file.read_load` reads it back."""
+    return {
+        "resident": sorted(load.resident),
+        "busy": dict(load.busy),
+        "cooling": dict(load.cooling),
+        "slots": dict(load.slots),
+        "sticky": load.sticky,
+        "standing": {model: standing._asdict() for model, standing in load.standing.items()},
     }
 
 

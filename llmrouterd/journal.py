@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llmrouterd.explanation import describe, describe_attempts
+from llmrouterd.explanation import describe, describe_attempts, describe_load
+from llmrouterd.replay.pieces import encode_world
+from llmrouterd.store import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from llmrouterd.catalog import Model
+    from llmrouterd.catalog import Model, Sighting
     from llmrouterd.decision import Decision
     from llmrouterd.explanation import Attempt
     from llmrouterd.metrics import Metrics
+    from llmrouterd.replay.pieces import Piece
     from llmrouterd.residency.ticket import Ticket
     from llmrouterd.store import Store
 
@@ -122,19 +125,33 @@ class Journal:
             metrics.inc(metrics.tokens, model, "completion", by=outcome.completion_tokens)
 
 
-def encode_record(record: tuple[Decision, Outcome]) -> str:
-    """The stored form of a decision and its outcome; runs on the writer's thread."""
-    decision, outcome = record
-    data = describe(decision)
-    data["attempts"] = describe_attempts(outcome.attempts)
-    data["tools_dropped"] = outcome.tools_dropped
-    place = outcome.place
-    if place is not None and place.started is not None:
-        data["place"] = {
-            "waited": round(place.started - place.since, 3),
-            "load_seconds": place.load_seconds,
-            "evicted": list(place.evicted),
-        }
-    if outcome.words:
-        data["words"] = outcome.words
-    return orjson.dumps(data).decode()
+class RecordEncoder:
+    """The stored form of decisions and their outcomes; runs on the writer's thread."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[Sighting, ...] | None = None
+        self._world = ""
+        self._pieces: dict[str, Piece] = {}
+
+    def encode(self, record: tuple[Decision, Outcome]) -> Encoded:
+        """The columns that hold the record, and the pieces of what it was decided from."""
+        decision, outcome = record
+        data = describe(decision)
+        data["load"] = describe_load(decision.load)
+        data["attempts"] = describe_attempts(outcome.attempts)
+        data["tools_dropped"] = outcome.tools_dropped
+        place = outcome.place
+        if place is not None and place.started is not None:
+            data["place"] = {
+                "waited": round(place.started - place.since, 3),
+                "load_seconds": place.load_seconds,
+                "evicted": list(place.evicted),
+            }
+        if outcome.words:
+            data["words"] = outcome.words
+        seen = decision.catalog.seen
+        if seen is not self._seen:  # hardly ever: a catalog serves many decisions
+            self._world, self._pieces = encode_world(seen)
+            self._seen = seen
+        columns = {"record": orjson.dumps(data).decode(), "world": self._world}
+        return Encoded(columns, self._pieces)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrouterd.evidence.subject import Figure, Relative, year_of
+from llmrouterd.evidence.subject import About, Figure, Relative, year_of
 from llmrouterd.naming import Match, NameIndex, NameTables
 
 if TYPE_CHECKING:
@@ -53,6 +53,21 @@ class Library:
         if found is None:
             found = self._resolved[identity] = self._names.resolve(identity)
         return found
+
+    def about(self, identity: Identity, id_: str) -> About:
+        """All that is published about a model."""
+        resolution = self.identify(identity)
+        matches = self.matches(identity, id_)
+        facts = tuple(self.known_facts(matches))
+        return About(
+            size_b=resolution.key.size_b,
+            quant=resolution.key.quant,
+            released=self.released(resolution, facts),
+            facts=facts,
+            figures=self.figures(matches),
+            relatives=self.relatives(resolution),
+            newest=self.newest,
+        )
 
     def suggest(self, identity: Identity) -> list[tuple[str, str, float]]:
         """Similar published names, (source, model, similarity), for the owner to judge."""

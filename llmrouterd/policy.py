@@ -265,6 +265,7 @@ class Server:
     generation_timeout: float
     embedding_model: str
     drain_seconds: float
+    edit_policy: bool
     allowed_hosts: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     trusted_proxies: tuple[str, ...]

@@ -59,7 +59,8 @@ class Load:
 class Candidate(NamedTuple):
     """A ranked model. quality: chance of a good answer (0 to 1); seconds: expected until the end
     of the answer; terms: (name, points), without those that are zero; standing: how it stood in
-    its host's memory and queue, None where that is not known."""
+    its host's memory and queue, None where that is not known. wait: seconds expected until the
+    first token. cents: US cents, None where it has no price."""
 
     model: str
     total: float
@@ -67,6 +68,8 @@ class Candidate(NamedTuple):
     seconds: float
     terms: tuple[tuple[str, float], ...]
     standing: Standing | None = None
+    wait: float = 0.0
+    cents: float | None = None
 
 
 class Scorer:
@@ -92,15 +95,13 @@ class Scorer:
         """Score one model; pure."""
         weights, load, signals = self._w, self._load, self._signals
         quality = self.quality(model)
-        seconds = self.seconds(model)
+        wait, seconds = self.times(model)
+        cents = self._cents(model)
         terms = [
             ("quality", weights.quality * 100.0 * quality),
             ("time", -weights.time * self._felt(seconds)),
         ]
-        if model.price is not None:
-            cents = (
-                self._prompt_tokens(model) * model.price[0] + self._output * model.price[1]
-            ) / 10_000
+        if cents is not None:
             terms.append(("cost", -weights.cost * cents))
         if load.sticky == model.id:
             points = weights.stickiness + (weights.tool_loop if signals.tool_loop else 0.0)
@@ -121,7 +122,7 @@ class Scorer:
                 terms.append((f"prefer {globs.texts[0]}", points))
         kept = tuple([term for term in terms if term[1]])
         total = sum([points for _, points in kept])
-        return Candidate(model.id, total, quality, seconds, kept, standing)
+        return Candidate(model.id, total, quality, seconds, kept, standing, wait, cents)
 
     def candidates(self, models: Sequence[Model]) -> list[Candidate]:
         """Score models that compete. One whose lead over the best generalist among them is not
@@ -179,31 +180,39 @@ class Scorer:
         kind = kind_of(self._category, self._signals.form)
         return model.evidence.get(kind) or model.evidence.get(self._category)
 
-    def seconds(self, model: Model) -> float:
-        """Seconds until the answer's end: queue, load, prefill, and decode beside what runs."""
+    def times(self, model: Model) -> tuple[float, float]:
+        """Seconds until the first token and until the answer's end: queue, load, prefill, and
+        decode beside what runs."""
         assumed, profile = self._policy.scoring.assumed, model.profile
         size = model.size_b or assumed.size_b
         busy, slots = self._load.busy.get(model.id, 0), self._load.slots.get(model.id, 1)
         if model.remote:
             decode = profile.decode_tokens_per_second or assumed.remote_tokens_per_second
-            answer = (profile.ttft_seconds or assumed.remote_seconds) + self._output / decode
+            first = profile.ttft_seconds or assumed.remote_seconds
             load_seconds = 0.0
         else:
             decode = profile.decode_tokens_per_second or assumed.decode_tokens_per_second / size
             prefill = profile.prefill_tokens_per_second or assumed.prefill_tokens_per_second / size
             if busy and profile.parallel:
                 decode = _shared_pace(profile, decode, min(busy + 1, slots))
-            answer = self._prompt_tokens(model) / prefill + self._output / decode
-            answer += profile.ttft_base_seconds or 0.0
+            first = self._prompt_tokens(model) / prefill + (profile.ttft_base_seconds or 0.0)
             load_seconds = (
                 0.0 if model.id in self._load.resident else load_seconds_of(model, assumed)
             )
+        answer = first + self._output / decode
         standing = self._load.standing.get(model.id)
         if standing is None:
-            return busy // slots * answer + load_seconds + answer
-        if standing.state in ("ready", "loading"):
-            return standing.wait + answer
-        return standing.wait + load_seconds + answer
+            before = busy // slots * answer + load_seconds
+        else:
+            loading = standing.state in ("ready", "loading")
+            before = standing.wait + (0.0 if loading else load_seconds)
+        return before + first, before + answer
+
+    def _cents(self, model: Model) -> float | None:
+        if model.price is None:
+            return None
+        read, written = model.price
+        return (self._prompt_tokens(model) * read + self._output * written) / 10_000
 
     def _felt(self, seconds: float) -> float:
         """Seconds as a waiting person counts them: fully at first, then less and less."""

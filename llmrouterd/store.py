@@ -13,14 +13,17 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import orjson
 from sqlite_utils import Database
 
-from llmrouterd.tables import migrate
+from llmrouterd.tables import migrate, put_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from llmrouterd.replay.pieces import Piece
 
 T = TypeVar("T")
 _BATCH = 500
@@ -36,8 +39,20 @@ class StoreState:
     error: str = ""
 
 
+class Encoded(NamedTuple):
+    """A record as the table takes it: its columns, and the pieces that these refer to."""
+
+    columns: dict[str, Any]
+    pieces: Mapping[str, Piece]
+
+
+def encode_plain(record: Any) -> Encoded:
+    """A record that was made from nothing else, as JSON text."""
+    return Encoded({"record": orjson.dumps(record).decode()}, {})
+
+
 class Store:
-    """`encode` turns a row's `record` into JSON text. `on_error(message)` is called from the
+    """`encode` turns a row's `record` into what is stored. `on_error(message)` is called from the
     writer thread when writing begins to fail."""
 
     def __init__(
@@ -45,8 +60,8 @@ class Store:
         path: Path,
         *,
         most: int,
-        encode: Callable[[Any], str],
         on_error: Callable[[str], None],
+        encode: Callable[[Any], Encoded] = encode_plain,
     ) -> None:
         self.path = path
         self.state = StoreState()
@@ -60,6 +75,7 @@ class Store:
         self._hurry = threading.Event()  # a query and the end do not wait for further records
         self._stopping = False
         self._database: Database | None = None
+        self._pieces: Mapping[str, Piece] | None = None  # those that were put last
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
         self._thread.start()
 
@@ -114,18 +130,24 @@ class Store:
     def _write_rows(self, rows: list[dict[str, Any]]) -> None:
         try:
             database = self._open()
-            encoded = [found for row in rows if (found := self._encoded(row)) is not None]
             with database.conn:
-                database.table("decisions").insert_all(encoded, replace=True)
+                encoded = [found for row in rows if (found := self._encoded(row)) is not None]
+                for _, pieces in encoded:
+                    if pieces is not self._pieces:
+                        put_pieces(database, pieces)
+                        self._pieces = pieces
+                database.table("decisions").insert_all([row for row, _ in encoded], replace=True)
             if self.state.error:
                 self.state.error = ""
         except (sqlite3.Error, OSError) as error:
             self._failed(error, len(rows))
 
-    def _encoded(self, row: dict[str, Any]) -> dict[str, Any] | None:
-        """A row as the table takes it; None, and counted, where its values have no such form."""
+    def _encoded(self, row: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Piece]] | None:
+        """A row as the table takes it, and its pieces; None, and counted, where its values have no
+        such form."""
         try:
-            encoded = {**row, "record": self._encode(row["record"])}
+            columns, pieces = self._encode(row["record"])
+            encoded = {**row, **columns}
             for value in encoded.values():
                 if isinstance(value, str):
                     value.encode()  # a lone surrogate has no UTF-8
@@ -135,11 +157,12 @@ class Store:
             self.state.dropped += 1
             self._on_error(f"{self.path}: a record cannot be written: {error}")
             return None
-        return encoded
+        return encoded, pieces
 
     def _answer(self, work: Callable[[Database], Any], future: Future[Any]) -> None:
         if not future.set_running_or_notify_cancel():
             return  # nobody waits for the answer any longer
+        self._pieces = None  # the query may forget pieces
         try:
             future.set_result(work(self._open()))
         except (sqlite3.Error, OSError) as error:
@@ -186,5 +209,5 @@ class Store:
             except sqlite3.Error:
                 connection.close()
                 raise
-            self._database = database
+            self._database, self._pieces = database, None
         return self._database

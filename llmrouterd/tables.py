@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from sqlite_utils import Database
+
+    from llmrouterd.replay.pieces import Piece
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -70,7 +72,24 @@ MIGRATIONS: tuple[str, ...] = (
     );
     """,
     "CREATE TABLE pins (model TEXT PRIMARY KEY, pinned INTEGER NOT NULL);",
+    """
+    ALTER TABLE decisions ADD COLUMN world TEXT NOT NULL DEFAULT '';
+    CREATE TABLE pieces (digest TEXT PRIMARY KEY, body BLOB NOT NULL, parts TEXT NOT NULL);
+    CREATE TABLE policies (
+        at REAL PRIMARY KEY, digest TEXT NOT NULL, reason TEXT NOT NULL, changed TEXT NOT NULL,
+        summary TEXT NOT NULL DEFAULT ''
+    );
+    """,
 )
+
+# All pieces that decisions still refer to, by way of others.
+_FORGET_PIECES = """
+    WITH RECURSIVE needed (digest) AS (
+        SELECT DISTINCT world FROM decisions WHERE world != ''
+        UNION SELECT part.value FROM needed JOIN pieces USING (digest), json_each(parts) AS part
+    )
+    DELETE FROM pieces WHERE digest NOT IN needed
+"""
 
 _BENCHMARK_COLUMNS = ("model", "board", "value", "low", "high", "date", "votes")
 _INSERT_BENCHMARK = """
@@ -113,12 +132,68 @@ def decision(id_: str) -> Callable[[Database], dict[str, Any] | None]:
     return query
 
 
+def put_pieces(database: Database, pieces: Mapping[str, Piece]) -> None:
+    """Add those that are not there yet; inside the caller's transaction."""
+    database.conn.executemany(
+        "INSERT OR IGNORE INTO pieces (digest, body, parts) VALUES (?, ?, ?)",
+        [
+            (digest, piece.body, orjson.dumps(piece.parts).decode())
+            for digest, piece in pieces.items()
+        ],
+    )
+
+
+def decisions_since(database: Database, since: float, most: int) -> Iterator[dict[str, Any]]:
+    """The newest decisions that were made after a Unix time, the newest first, their records as
+    JSON text."""
+    return iter(
+        database.query(
+            "SELECT id, at, record, world FROM decisions WHERE at >= ? ORDER BY at DESC LIMIT ?",
+            [since, most],
+        )
+    )
+
+
+def piece(database: Database, digest: str) -> bytes:
+    """The body of a piece. Raises KeyError."""
+    row = database.execute("SELECT body FROM pieces WHERE digest = ?", [digest]).fetchone()
+    if row is None:
+        raise KeyError(digest)
+    return bytes(row[0])
+
+
+def save_policy(row: dict[str, Any], most: int) -> Callable[[Database], None]:
+    """Add an applied edit, or replace it by its time, and forget the oldest beyond so many."""
+
+    def query(database: Database) -> None:
+        with database.conn as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO policies (at, digest, reason, changed, summary) "
+                "VALUES (:at, :digest, :reason, :changed, :summary)",
+                row,
+            )
+            connection.execute(
+                "DELETE FROM policies WHERE rowid NOT IN "
+                "(SELECT rowid FROM policies ORDER BY at DESC LIMIT ?)",
+                [most],
+            )
+
+    return query
+
+
+def policies(database: Database) -> list[dict[str, Any]]:
+    """The edits that were applied, the newest first."""
+    return list(database["policies"].rows_where(order_by="at desc"))
+
+
 def forget_decisions(before: float) -> Callable[[Database], int]:
-    """Delete the decisions made before a Unix time; returns how many there were."""
+    """Delete the decisions made before a Unix time, and what only they were made from; returns
+    how many there were."""
 
     def query(database: Database) -> int:
         with database.conn:
             cursor = database.execute("DELETE FROM decisions WHERE at < ?", [before])
+            database.execute(_FORGET_PIECES)
         return int(cursor.rowcount)
 
     return query

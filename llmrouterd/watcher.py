@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from watchfiles import awatch
 
@@ -43,8 +43,18 @@ class Rejected:
     problems: tuple[Problem, ...]
 
 
+class Edit(NamedTuple):
+    """An edit that was applied. reason: of the reload. changed: the parts of the policy."""
+
+    before: Policy
+    after: Policy
+    reason: str
+    changed: list[str]
+
+
 class Reloader:
-    """Applies edits. `on_applied(policy)` runs right after the swap, without an await between."""
+    """Applies edits. `on_applied(policy)` runs right after the swap, without an await between;
+    `on_edit` is told of it afterwards."""
 
     def __init__(
         self,
@@ -59,6 +69,7 @@ class Reloader:
         self.tested: tuple[Result, ...] = ()
         self.loaded_at = time.time()
         self.on_applied: list[Callable[[Policy], None]] = []
+        self.on_edit: Callable[[Edit], None] = lambda edit: None
         self._current = current
         self._discovery = discovery
         self._metrics = metrics
@@ -167,10 +178,11 @@ class Reloader:
         self._metrics.inc(self._metrics.reloads, "applied")
         self._metrics.policy.clear()
         self._metrics.policy.labels(policy.digest).set(1)
+        changed = changed_parts(before, policy)
         self._on_event(
-            "config.reloaded",
-            {"reason": reason, "digest": policy.digest, "changed": changed_parts(before, policy)},
+            "config.reloaded", {"reason": reason, "digest": policy.digest, "changed": changed}
         )
+        self.on_edit(Edit(before, policy, reason, changed))
         waiting = [
             f"{part}.{key}" for part, key in NEEDS_RESTART if _differs(before, policy, part, key)
         ]

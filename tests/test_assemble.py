@@ -87,7 +87,7 @@ models:
 @pytest.mark.parametrize(
     ("more", "pinned", "keep_alive"),
     [
-        ("", False, "1h"),
+        ("", False, "2h"),
         ("pins: ['box/*']\n", True, "-1"),
         ("models: [{match: 'box/*', pinned: true}]\n", True, "-1"),
         ("models: [{match: 'box/*', keep_alive: 1h}]\n", False, "1h"),

@@ -91,7 +91,7 @@ async def test_a_changed_file_is_read_and_a_broken_one_keeps_its_figures(tmp_pat
     pool = BackendPool(Hooks())
     log = lambda event, fields: events.append((event, fields))  # noqa: E731
     discovery = Discovery(current, pool, Residency(), Knowledge(), log)
-    kept = Store(tmp_path / "x.db", most=10, encode=str, on_error=print)
+    kept = Store(tmp_path / "x.db", most=10, on_error=print)
     worker = BenchmarkWorker(current, discovery, kept, log)
     await worker.read_files()
     assert figures(discovery) == {"m": 1300.0}

@@ -49,7 +49,7 @@ FACTS = (
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     errors: list[str] = []
-    made = Store(tmp_path / "x.db", most=10, encode=str, on_error=errors.append)
+    made = Store(tmp_path / "x.db", most=10, on_error=errors.append)
     yield made
     made.close()
 
@@ -136,7 +136,7 @@ async def test_what_another_process_wrote_is_noticed(store: Store, tmp_path: Pat
     await figures.restore({})
     await figures.put(Status(source="bfcl", status="ok", rows=1), ROWS[:1])
     assert not await figures.reread(seed)
-    second = Store(tmp_path / "x.db", most=10, encode=str, on_error=print)
+    second = Store(tmp_path / "x.db", most=10, on_error=print)
     await Figures(second).put(Status(source="lmarena", status="ok", rows=2), ROWS, FACTS)
     second.close()
     changes = figures.changes
@@ -148,7 +148,7 @@ async def test_what_another_process_wrote_is_noticed(store: Store, tmp_path: Pat
 
 async def test_the_seed_is_there_without_a_database(tmp_path: Path) -> None:
     errors: list[str] = []
-    store = Store(tmp_path, most=10, encode=str, on_error=errors.append)
+    store = Store(tmp_path, most=10, on_error=errors.append)
     figures = Figures(store)
     with pytest.raises((sqlite3.Error, OSError)):
         await figures.restore(seed_of("2026-02-01", 1.0))

@@ -116,7 +116,7 @@ async def test_the_context_is_one_constant_so_nothing_reloads(
     assert ollama.loads == ["llama3.1:8b"]
     assert ollama.reloads == 0
     assert _sent(ollama)["options"]["num_ctx"] == 8192
-    assert _sent(ollama)["keep_alive"] == "1h"
+    assert _sent(ollama)["keep_alive"] == "2h"
     assert _sent(ollama, "/api/generate")["options"]["num_ctx"] == 8192
 
 

@@ -20,7 +20,7 @@ from llmrouterd.discovery import Health
 from llmrouterd.errors import UpstreamError
 from llmrouterd.policy import Failover
 from llmrouterd.profiling.steps import Step
-from llmrouterd.store import Store
+from llmrouterd.store import Encoded, Store, encode_plain
 from llmrouterd.tables import decision
 from llmrouterd.token_count import TokenCounter
 from tests.conftest import Opener, Scripted
@@ -267,7 +267,7 @@ async def test_an_odd_chunk_is_the_upstreams_fault(
 # The store's writer.
 
 
-def make_store(tmp_path: Path, encode: Callable[[Any], str] = str) -> Store:
+def make_store(tmp_path: Path, encode: Callable[[Any], Encoded] = encode_plain) -> Store:
     return Store(tmp_path / "x.db", most=100, encode=encode, on_error=lambda message: None)
 
 
@@ -292,10 +292,10 @@ def row(**fields: Any) -> dict[str, Any]:
 
 
 def test_a_record_that_cannot_be_written_costs_itself_only(tmp_path: Path) -> None:
-    def encode(record: Any) -> str:
+    def encode(record: Any) -> Encoded:
         if record == "bad":
             raise TypeError("no JSON")
-        return str(record)
+        return Encoded({"record": str(record)}, {})
 
     store = make_store(tmp_path, encode)
     store.record(row(id="encoding", record="bad"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -345,3 +346,24 @@ def test_a_model_that_answers_other_clients_is_not_put_out() -> None:
     host.see_busy("a", 0, asked_at=21.0)
     host.advance(21.0)
     assert kinds(host) == [("unload", "a")]
+
+
+def test_what_a_model_was_put_out_for_is_loaded_next() -> None:
+    host = make(max_wait=20.0)
+    host.configure(host.limits, {name: replace(needs(name), slots=1) for name in "ad"}, 0.0)
+    running = Ticket(model="d")
+    host.arrive(running, 0.0)
+    host.set_loaded("d", 1.0)
+    before, other, after = Ticket(model="d"), Ticket(model="a"), Ticket(model="d")
+    for at, ticket in ((2.0, before), (3.0, other), (4.0, after)):
+        host.arrive(ticket, at)
+    host.advance(30.0)  # all three have waited long enough
+    host.take()
+    host.leave(running, 31.0)
+    assert host.running == [before]  # came before whom the model has to go for
+    host.leave(before, 32.0)
+    assert kinds(host) == [("start", "d"), ("unload", "d")]
+    host.set_unloaded("d", 32.5)
+    assert kinds(host) == [("load", "a")]
+    host.set_loaded("a", 33.0)
+    assert host.running == [other]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmrouterd.hardware import MemoryPool
 from tests.support.fake_ollama import FakeModel, FakeOllama
 
 if TYPE_CHECKING:
@@ -100,6 +101,41 @@ async def test_models_that_must_not_be_loaded_together(
     for model in ("c:1b", "a:1b"):
         assert (await daemon.chat("Hello", model=model)).status == 200
     assert set(ollama.scheduler.loaded) == {"a:1b"}
+
+
+class SlowDriver:
+    """A card whose driver takes a while to give back what an unloaded model had."""
+
+    name = "slow"
+
+    def __init__(self, ollama: FakeOllama) -> None:
+        self.ollama = ollama
+        self.looks: list[int] = []
+
+    def read(self) -> tuple[MemoryPool, ...]:
+        held = sum(live.size for live in self.ollama.scheduler.loaded.values())
+        self.looks.append(held)
+        late = 6 * GB if 0 < len([look for look in self.looks if not look]) < 4 else 0
+        return (
+            MemoryPool(
+                name="slow:0", vendor="slow", total_bytes=11 * GB, used_bytes=max(held, late)
+            ),
+        )
+
+
+async def test_a_load_waits_until_the_memory_is_really_free(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon = await start(open_daemon, ollama, residency={"hosts": []})
+    driver = SlowDriver(ollama)
+    daemon.state.places._probes = (driver,)
+    assert (await daemon.chat("Hello", model="a:1b")).status == 200
+    driver.looks.clear()
+    daemon.state.places.pools = driver.read()
+    daemon.state.places._made_of = None
+    assert (await daemon.chat("Hello", model="b:1b")).status == 200
+    assert ollama.loads == ["a:1b", "b:1b"]
+    assert driver.looks.count(0) >= 4
 
 
 async def test_a_background_task_does_not_put_out_what_a_chat_uses(

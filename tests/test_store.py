@@ -50,7 +50,7 @@ def row(number: int, at: float = 0.0) -> dict[str, Any]:
 @contextmanager
 def opened(path: Path, most: int = 1000) -> Iterator[tuple[Store, list[str]]]:
     said: list[str] = []
-    made = Store(path, most=most, encode=json.dumps, on_error=said.append)
+    made = Store(path, most=most, on_error=said.append)
     try:
         yield made, said
     finally:
@@ -257,7 +257,7 @@ from llmrouterd.catalog import Profile
 from llmrouterd.store import Store
 from llmrouterd import tables
 from tests.test_store import row
-made = Store(Path(sys.argv[1]), most=10**6, encode=json.dumps, on_error=print)
+made = Store(Path(sys.argv[1]), most=10**6, on_error=print)
 number = 0
 while True:
     for _ in range(50):

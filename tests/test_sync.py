@@ -57,7 +57,7 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     errors: list[str] = []
-    store = Store(tmp_path / "x.db", most=10, encode=str, on_error=errors.append)
+    store = Store(tmp_path / "x.db", most=10, on_error=errors.append)
     async with Site() as site:
         figures = Figures(store)
         made = Bench(site, store, figures, Sync(figures, print), settings(site.url))
@@ -323,7 +323,7 @@ async def test_a_key_of_a_source_stays_with_its_host(bench: Bench) -> None:
 
 async def test_a_broken_database_costs_permanence_only(bench: Bench, tmp_path: Path) -> None:
     errors: list[str] = []
-    store = Store(tmp_path, most=10, encode=str, on_error=errors.append)  # a folder is no file
+    store = Store(tmp_path, most=10, on_error=errors.append)  # a folder is no file
     sync = Sync(Figures(store), lambda *event: None, fetcher=Fetcher(QUICK))
     serve_ollb(bench.site, 120)
     status = await sync.fetch(OLLB, bench.settings, 60.0)

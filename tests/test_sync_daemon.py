@@ -175,7 +175,7 @@ async def test_what_another_process_stored_is_taken_up(
     given = section(site)
     given["storage"] = {"database": str(tmp_path / "kept.db")}
     daemon = await open_daemon(given)
-    other = Store(tmp_path / "kept.db", most=10, encode=str, on_error=print)
+    other = Store(tmp_path / "kept.db", most=10, on_error=print)
     row = BenchmarkRow(model="m", board="bfcl/overall", value=60.0, date="2026-01-01")
     await Figures(other).put(Status(source="bfcl", status="ok", rows=1), [row])
     other.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+import yaml
 
 from tests.conftest import Llamas
 from tests.support import openai_answers
@@ -18,7 +19,7 @@ from tests.support.daemon import Running, open_running, openai_backend, preferri
 from tests.support.faults import FaultServer
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page, Route
+    from playwright.async_api import Browser, Page
 
 
 pytest.importorskip("playwright", reason="Playwright is not installed (the extra `test`)")
@@ -59,88 +60,9 @@ async def choose(page: Page, name: str) -> None:
     await page.get_by_role("tab", name=name).click()
 
 
-class PolicyDesk:
-    """Answers for what the daemon tells of its policy's text, and does with an edit of it."""
-
-    text = "rules:\n  - name: default\nscoring:\n  preset: balanced\n"
-
-    def __init__(self, editable: bool) -> None:
-        self.editable = editable
-        self.saved: list[tuple[str | None, str]] = []
-
-    async def sit_at(self, page: Page) -> None:
-        await page.route("**/admin/policy", self._policy)
-        await page.route("**/admin/policy/text", self._text)
-        await page.route("**/admin/policy/try", self._try)
-
-    async def _policy(self, route: Route) -> None:
-        if route.request.method == "PUT":
-            headers = await route.request.all_headers()
-            assert headers["content-type"] == "application/yaml"
-            self.saved.append((headers.get("if-match"), route.request.post_data or ""))
-            await route.fulfill(json={"digest": "2" * 16, "backup": "router.yaml.1.bak"})
-            return
-        answer = await (await route.fetch()).json()
-        row = {"digest": "1" * 16, "at": 1795467540.0, "reason": "file", "changed": ["scoring"]}
-        past = [{**row, "summary": "this edit moves 12 % of the last day's chats"}]
-        await route.fulfill(json={**answer, "history": past, "editable": self.editable})
-
-    async def _text(self, route: Route) -> None:
-        await route.fulfill(json={"file": "router.yaml", "digest": "1" * 16, "text": self.text})
-
-    async def _try(self, route: Route) -> None:
-        headers = await route.request.all_headers()
-        assert headers["content-type"] == "application/yaml"
-        text = route.request.post_data or ""
-        tests = {"passed": 3, "failed": [], "skipped": []}
-        problems = [
-            {
-                "file": "router.yaml",
-                "line": 4,
-                "column": 11,
-                "path": "$.scoring.preset",
-                "message": "'speeed' is not allowed",
-                "severity": "error",
-                "text": "router.yaml:4:11: $.scoring.preset: 'speeed' is not allowed",
-            }
-        ]
-        figures = {"quality": 0.61, "seconds": 4.2, "cost": 0.0, "swaps": 3}
-        comparison = {
-            "decisions": 50,
-            "changed": 6,
-            "skipped": 1,
-            "moves": [{"from": "small/smollm2-135m", "to": "tiny/tiny-random", "count": 6}],
-            "before": figures,
-            "after": {**figures, "seconds": 3.1, "swaps": 1},
-            "summary": "this edit moves 12 % of 50 decisions",
-            "examples": [
-                {
-                    "id": "dec_1",
-                    "at": 1795467540.0,
-                    "category": "coding",
-                    "before": "small/smollm2-135m",
-                    "after": "tiny/tiny-random",
-                    "gain": 1.5,
-                    "words_before": "small by rule 'default'",
-                    "words_after": "tiny by rule 'code'",
-                }
-            ],
-        }
-        bad = "speeed" in text
-        await route.fulfill(
-            json={
-                "digest": "2" * 16,
-                "problems": problems if bad else [],
-                "tests": tests,
-                "comparison": None if bad else comparison,
-            }
-        )
-
-
 async def test_every_tab_loads(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
     async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
         page = tab.page
-        await PolicyDesk(editable=False).sit_at(page)
         await page.get_by_text("live", exact=True).wait_for()
         await page.locator("#panel-live .memory .name", has_text="tiny-random").wait_for()
         await choose(page, "Models")
@@ -158,8 +80,10 @@ async def test_every_tab_loads(browser: Browser, llamas: Llamas, tmp_path: Path)
         await choose(page, "Playground")
         await page.get_by_label("Prompt or request").wait_for()
         await choose(page, "Policy")
-        await page.get_by_text("this edit moves 12 %").wait_for()
-        assert await page.get_by_label("The policy's text").input_value() == PolicyDesk.text
+        await page.get_by_text("saving from here is off").wait_for()
+        text = await page.get_by_label("The policy's text").input_value()
+        assert text == daemon.policy_file.read_text()
+        assert await page.locator(".history li").count() == 1
         assert await page.get_by_role("button", name="Save").count() == 0
         # The address says which tab is shown, also after a reload.
         assert page.url.endswith("#policy")
@@ -186,20 +110,9 @@ async def test_a_chat_of_another_client_appears(
         await dialog.get_by_text("by rule", exact=False).first.wait_for()
         assert await dialog.locator(".candidates svg.bar rect").count() >= 2
         assert "quality" in await dialog.locator(".legend").first.inner_text()
-        # Why not another: the answer's parts are those that the daemon gives.
-        found = {
-            "model": "small/smollm2-135m",
-            "words": "It lost by what rule 'code' prefers.",
-            "gate": None,
-            "terms": [{"name": "prefer tiny/*", "chosen": 5.0, "other": 0.0, "difference": 5.0}],
-            "weights": [{"name": "quality", "from": 1.0, "to": 1.4}],
-        }
-        await page.route(
-            "**/admin/decisions/*?why_not=*", lambda route: route.fulfill(json={"why_not": found})
-        )
         await dialog.get_by_role("button", name="Ask").click()
-        await dialog.get_by_text("It lost by what rule").wait_for()
-        assert "+5.0" in await dialog.locator(".why").inner_text()
+        await dialog.get_by_text("not small/smollm2-135m").wait_for()
+        assert "prefer" in await dialog.locator(".why table").inner_text()
         await page.keyboard.press("Escape")
         await dialog.wait_for(state="hidden")
         # A request under way is shown with its model, and goes when it ends.
@@ -227,7 +140,6 @@ async def test_texts_are_no_markup(
             open_tab(browser, daemon.url + "/ui") as tab,
         ):
             page = tab.page
-            await PolicyDesk(editable=False).sit_at(page)
             await page.locator(".tile").first.wait_for()
             await daemon.chat(HOSTILE, headers={"X-Session": HOSTILE})
             await page.locator(".decision").first.click()
@@ -293,46 +205,84 @@ async def test_the_playground(browser: Browser, llamas: Llamas, tmp_path: Path) 
         assert await tab.complaints() == []
 
 
+async def reload(daemon: Running, text: str) -> None:
+    """Make a text the active policy."""
+    daemon.policy_file.write_text(text)
+    assert (await daemon.post("/admin/reload", {})).status == 200
+
+
 async def test_an_edit_of_the_policy(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
-    async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
-        page, desk = tab.page, PolicyDesk(editable=True)
-        await desk.sit_at(page)
-        await choose(page, "Policy")
-        area, save = page.get_by_label("The policy's text"), page.get_by_role("button", name="Save")
-        await page.get_by_text("router.yaml", exact=True).wait_for()
-        assert await page.locator(".numbers span").count() == 5
-        assert await save.is_disabled()
-        await area.fill(desk.text.replace("balanced", "speeed"))
-        await page.get_by_role("button", name="Try this edit").click()
-        await page.get_by_text("1 problem: it would be refused").wait_for()
-        assert await page.locator(".numbers .marked").inner_text() == "4"
-        assert await save.is_disabled()
-        await page.get_by_role("button", name="line 4").click()
-        assert await area.evaluate("area => area.value.slice(area.selectionStart)") == "speeed\n"
-        edited = desk.text.replace("balanced", "speed")
-        await area.fill(edited)
-        await page.get_by_role("button", name="Try this edit").click()
-        await page.get_by_text("It would be accepted").wait_for()
-        assert "this edit moves 12 %" in await page.locator(".headline").inner_text()
-        assert "−1.1 s" in await page.locator("#panel-policy table").inner_text()
-        assert await page.locator(".numbers .marked").count() == 0
-        # What is being written is not thrown away by a reload or by another tab.
-        current = json.loads(daemon.policy_file.read_text())
-        daemon.policy_file.write_text(json.dumps({**current, "scoring": {"preset": "speed"}}))
-        await page.get_by_text("The policy was reloaded meanwhile").wait_for()
-        await choose(page, "Live")
-        await choose(page, "Policy")
-        assert await area.input_value() == edited
-        await save.click()
-        await page.get_by_text("Saved as 22222222").wait_for()
-        assert desk.saved == [(f'"{"1" * 16}"', edited)]
-        assert await tab.complaints() == []
+    async with box(llamas, tmp_path, server={"edit_policy": True}) as daemon:
+        text = yaml.safe_dump(json.loads(daemon.policy_file.read_text()))
+        await reload(daemon, text)
+        await daemon.chat("Hello there", max_tokens=2)
+        assert len((await daemon.get("/admin/decisions")).data["decisions"]) == 1
+        async with open_tab(browser, daemon.url + "/ui#policy") as tab:
+            page = tab.page
+            area = page.get_by_label("The policy's text")
+            save = page.get_by_role("button", name="Save")
+            attempt = page.get_by_role("button", name="Try this edit")
+            await page.get_by_text("router.yaml", exact=False).first.wait_for()
+            assert await page.locator(".numbers span").count() == len(text.split("\n"))
+            assert await save.is_disabled()
+
+            # A mistake is marked at its line, and cannot be saved.
+            await area.fill(text + "scoring:\n  preset: speeed\n")
+            await attempt.click()
+            await page.get_by_text("1 problem: it would be refused").wait_for()
+            line = str(len(text.split("\n")) + 1)
+            assert await page.locator(".numbers .marked").inner_text() == line
+            assert await save.is_disabled()
+            await page.get_by_role("button", name=f"line {line}").click()
+            rest = "area => area.value.slice(area.selectionStart)"
+            assert await area.evaluate(rest) == "speeed\n"
+
+            # A good one is tried on what was recorded.
+            edited = text.replace("tiny/*: 1000.0", "tiny/*: 0.0")
+            assert edited != text
+            await area.fill(edited)
+            await attempt.click()
+            await page.get_by_text("It would be accepted").wait_for()
+            assert "this edit moves 100 %" in await page.locator(".headline").inner_text()
+            moved = "tiny/tiny-random → small/smollm2-135m"
+            assert moved in await page.locator(".moves").inner_text()
+            assert await page.locator(".numbers .marked").count() == 0
+            assert daemon.policy_file.read_text() == text
+
+            # What is being written is not thrown away by another edit or by another tab, and
+            # does not overwrite that edit.
+            await reload(daemon, f"# by hand\n{text}")
+            await page.get_by_text("The policy was reloaded meanwhile").wait_for()
+            await choose(page, "Live")
+            await choose(page, "Policy")
+            assert await area.input_value() == edited
+            await save.click()
+            await page.get_by_text("The file has changed meanwhile").wait_for()
+            await page.get_by_role("button", name="Back to the file").click()
+            await page.wait_for_function("document.querySelector('.code').value[0] === '#'")
+            await area.fill(f"# by hand\n{edited}")
+            await attempt.click()
+            await page.get_by_text("It would be accepted").wait_for()
+            await save.click()
+            await page.get_by_text("Saved as").wait_for()
+            assert daemon.policy_file.read_text() == f"# by hand\n{edited}"
+            (backup,) = daemon.policy_file.parent.glob("*.bak")
+            assert backup.read_text() == f"# by hand\n{text}"
+            await page.locator(".history").get_by_text("this edit moves 100 %").wait_for()
+            assert await page.locator(".history .badge").first.inner_text() == "page"
+
+            # An edit with a mistake that was saved elsewhere is shown with its problems.
+            daemon.policy_file.write_text(text + "scoring:\n  preset: speeed\n")
+            await page.get_by_text("The last edit was refused").wait_for()
+            assert await page.locator(".numbers .marked").inner_text() == line
+            assert {said.partition(" (")[0] for said in await tab.complaints()} == {
+                "Failed to load resource: the server responded with a status of 409"
+            }
 
 
 async def test_the_keyboard(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
     async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
         page = tab.page
-        await PolicyDesk(editable=False).sit_at(page)
         await page.keyboard.press("Tab")
 
         async def focused() -> str:
@@ -368,7 +318,6 @@ async def test_on_a_phone(browser: Browser, llamas: Llamas, tmp_path: Path, sche
         open_tab(browser, daemon.url + "/ui", **look) as tab,
     ):
         page = tab.page
-        await PolicyDesk(editable=True).sit_at(page)
         await daemon.chat("Write a function in Python" * 20, max_tokens=2)
         await page.locator(".decision").first.wait_for()
         await page.locator(".tile").first.wait_for()
@@ -389,7 +338,7 @@ async def test_on_a_phone(browser: Browser, llamas: Llamas, tmp_path: Path, sche
         assert await tab.overflow() == 0
         await choose(page, "Policy")
         await page.get_by_role("button", name="Try this edit").tap()
-        await page.locator(".moves").wait_for()
+        await page.locator("#panel-policy table").wait_for()
         assert await tab.overflow() == 0
         ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == {"light": "rgb(245, 246, 248)", "dark": "rgb(18, 22, 28)"}[scheme]

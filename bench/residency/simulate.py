@@ -22,8 +22,8 @@ from llmrouterd.signals import Signals
 # Quality and nothing else, as routers choose that know nothing of memory.
 QUALITY_ONLY = "rules: [{name: default, weights: {time: 0, eviction: 0, resident: 0, pinned: 0}}]\n"
 _TICK = 0.25
-# residency.keep_alive, one hour.
-_KEEP_ALIVE = 3600.0
+# residency.keep_alive, two hours.
+_KEEP_ALIVE = 7200.0
 # What a front end asks after an answer: tokens to write. Titles and tags after the first one.
 _TASKS = (("title", 12), ("tags", 40))
 _AFTER_EACH = (("follow_up", 80),)
@@ -103,6 +103,8 @@ class Simulation:
         self._asked: dict[Ticket, tuple[_Asked, tuple[str, ...]]] = {}
         self._used: dict[str, str] = {}
         self._busy: dict[str, int] = {}
+        # What each model's slots have read: conversation -> tokens, the oldest first.
+        self._read: dict[str, dict[str, int]] = {}
         self._best = max(self.catalog.models, key=_overall).id
 
     def run(self, trace: list[Conversation]) -> Result:
@@ -217,6 +219,7 @@ class Simulation:
             self._at(after, lambda: self._moved(self.memory.set_unloaded, model))
 
     def _moved(self, tell: Callable[[str, float], None], model: str) -> None:
+        self._read.pop(model, None)
         tell(model, self._now)
         self._act()
 
@@ -225,10 +228,21 @@ class Simulation:
         self._busy[ticket.model] = self._busy.get(ticket.model, 0) + 1
         profile = self._model(ticket.model).profile
         first = self._now + (profile.ttft_base_seconds or 0.0)
-        first += asked.turn.prompt / (profile.prefill_tokens_per_second or 1.0)
+        first += self._unread(ticket.model, asked) / (profile.prefill_tokens_per_second or 1.0)
         end = first + asked.turn.output / (profile.decode_tokens_per_second or 1.0)
         waited = first - asked.at
         self._at(end, lambda: self._end(ticket, waited))
+
+    def _unread(self, model: str, asked: _Asked) -> int:
+        """Tokens of the prompt that are not in the cache of a slot from the turn before. A task's
+        prompt begins with words of its own, and pushes out what was read longest ago."""
+        slots = self._read.setdefault(model, {})
+        key = f"{asked.conversation.name} {asked.task}"
+        known = min(slots.pop(key, 0), asked.turn.shared)
+        slots[key] = asked.turn.prompt + asked.turn.output
+        while len(slots) > world.SLOTS:
+            del slots[next(iter(slots))]
+        return asked.turn.prompt - known
 
     def _end(self, ticket: Ticket, waited: float) -> None:
         asked, _ = self._asked.pop(ticket)
@@ -259,6 +273,7 @@ class Simulation:
             category="general",
             complexity=0.3,
             prompt=min(_MOST_TASK_PROMPT, done.prompt + done.output + 200),
+            shared=0,
             output=output,
         )
         task = _Asked(asked.conversation, asked.number, name, turn, self._now)

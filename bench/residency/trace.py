@@ -16,6 +16,8 @@ PERSON = {
     "translation": 7, "summarization": 6, "math": 3, "reasoning": 2, "extraction": 1,
 }  # fmt: skip
 AGENT = {"coding": 85, "summarization": 10, "extraction": 5}
+# Longer histories are cut at their beginning, and then no turn's prompt begins as the one before.
+_MOST_PROMPT, _INSTRUCTIONS = 7000, 1000
 # How much is chatted in each hour of the day, against the mean.
 HOURS = [
     0.2, 0.1, 0.05, 0.05, 0.05, 0.1, 0.4, 0.8, 1.0, 1.0, 1.0, 1.1,
@@ -25,12 +27,14 @@ HOURS = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """think: seconds after the answer before. prompt, output: tokens."""
+    """think: seconds after the answer before. prompt, output: tokens; shared: those of the prompt
+    that the turn before had in the same place."""
 
     think: float
     category: str
     complexity: float
     prompt: int
+    shared: int
     output: int
 
 
@@ -90,7 +94,9 @@ def _chat(at: float, name: str, client: str, rng: random.Random) -> Conversation
             category = _pick(PERSON, rng)
         said, output = _lognormal(60, 1.0, rng), min(2000, _lognormal(300, 0.8, rng))
         think = 0.0 if number == 0 else _lognormal(35, 0.9, rng)
-        turns.append(_turn(think, category, min(7000, 150 + history + said), output, rng))
+        prompt = 150 + history + said
+        shared = 150 + history if prompt <= _MOST_PROMPT else 150
+        turns.append(_turn(think, category, (min(_MOST_PROMPT, prompt), shared, output), rng))
         history += said + output
     return Conversation(
         at=at, name=name, client=client, interactive=True, tasks=True, turns=tuple(turns)
@@ -103,8 +109,7 @@ def _job(at: float, name: str, client: str, rng: random.Random) -> Conversation:
         _turn(
             0.0 if number == 0 else rng.uniform(0.5, 4.0),
             _pick(AGENT, rng),
-            min(7000, _lognormal(3000, 0.5, rng)),
-            min(1500, _lognormal(250, 0.7, rng)),
+            _call(rng),
             rng,
         )
         for number in range(rng.randint(4, 16))
@@ -114,12 +119,20 @@ def _job(at: float, name: str, client: str, rng: random.Random) -> Conversation:
     )
 
 
-def _turn(think: float, category: str, prompt: int, output: int, rng: random.Random) -> Turn:
+def _call(rng: random.Random) -> tuple[int, int, int]:
+    """An agent's call: its instructions are always the same, the files it reads are not."""
+    prompt = min(_MOST_PROMPT, _lognormal(3000, 0.5, rng))
+    return prompt, min(_INSTRUCTIONS, prompt), min(1500, _lognormal(250, 0.7, rng))
+
+
+def _turn(think: float, category: str, tokens: tuple[int, int, int], rng: random.Random) -> Turn:
+    prompt, shared, output = tokens
     return Turn(
         think=think,
         category=category,
         complexity=rng.betavariate(2, 3),
         prompt=prompt,
+        shared=shared,
         output=output,
     )
 

@@ -15,9 +15,11 @@ from llmrouterd.api.body import read_body
 from llmrouterd.api.openai import context_of, read_decision
 from llmrouterd.api.state import STATE, State, json_response
 from llmrouterd.chat import parse_request
-from llmrouterd.errors import BadRequest, NoModelAvailable, NotFound
+from llmrouterd.errors import BadRequest, ModelNotFound, NoModelAvailable, NotFound
 from llmrouterd.explanation import describe_evidence, explain_candidates, in_words
-from llmrouterd.policy_tests import describe_result
+from llmrouterd.replay.reading import Worlds, read_row
+from llmrouterd.replay.recorded import Replayer
+from llmrouterd.replay.why_not import describe_why_not, why_not
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
     from llmrouterd.catalog import Model
-    from llmrouterd.policy_tests import Result
+    from llmrouterd.decision import Decision
+    from llmrouterd.policy import Policy
 
 
 async def models(request: web.Request) -> web.Response:
@@ -97,66 +100,6 @@ def backends_data(state: State) -> list[dict[str, Any]]:
     return found
 
 
-async def policy(request: web.Request) -> web.Response:
-    """GET /admin/policy: the active policy, and the edit that was refused, if any."""
-    state = request.app[STATE]
-    snapshot, rejected = state.current.snapshot, state.reloader.rejected
-    return json_response(
-        {
-            "file": str(state.reloader.settings.policy),
-            "active": {
-                "digest": snapshot.policy.digest,
-                "loaded_at": state.reloader.loaded_at,
-                "generation": snapshot.generation,
-                "rules": [rule.name for rule in snapshot.policy.rules],
-                "backends": [spec.name for spec in snapshot.policy.backends],
-                "tests": _tests_data(state.reloader.tested),
-            },
-            "rejected": None
-            if rejected is None
-            else {
-                "digest": rejected.fingerprint,
-                "at": rejected.at,
-                "problems": [
-                    {**asdict(problem), "text": str(problem)} for problem in rejected.problems
-                ],
-            },
-        }
-    )
-
-
-def _tests_data(results: tuple[Result, ...]) -> dict[str, Any]:
-    """How many passed; those that did not, whole."""
-    shown = [describe_result(result) for result in results if result.missed or result.skipped]
-    return {
-        "passed": len(results) - sum(item["status"] != "passed" for item in shown),
-        "failed": [item for item in shown if item["status"] == "failed"],
-        "skipped": [item for item in shown if item["status"] == "skipped"],
-    }
-
-
-async def reload(request: web.Request) -> web.Response:
-    """POST /admin/reload: read the policy now; 422 with all problems if it is refused."""
-    state = request.app[STATE]
-    applied, problems = await state.reloader.reload("admin")
-    digest = state.current.snapshot.policy.digest
-    if applied:
-        return json_response({"status": "ok", "digest": digest})
-    return json_response(
-        {
-            "error": {
-                "message": "The policy was refused; the old one keeps serving.",
-                "type": "invalid_policy",
-                "param": None,
-                "code": "invalid_policy",
-            },
-            "digest": digest,
-            "problems": [str(problem) for problem in problems],
-        },
-        422,
-    )
-
-
 async def decisions(request: web.Request) -> web.Response:
     """GET /admin/decisions?limit=&before=: the newest first."""
     state = request.app[STATE]
@@ -167,16 +110,28 @@ async def decisions(request: web.Request) -> web.Response:
 
 
 async def decision(request: web.Request) -> web.Response:
-    """GET /admin/decisions/{id}: one, with everything that made it."""
+    """GET /admin/decisions/{id}?why_not=MODEL: one, with everything that made it."""
     state = request.app[STATE]
     row = await query(state, tables.decision(request.match_info["id"]))
     if row is None:
         raise NotFound("No such decision is kept.")
-    return json_response({**row, "words": in_words(row["record"])})
+    answer = {**row, "words": in_words(row["record"])}
+    if name := request.query.get("why_not"):
+        recorded = await query(
+            state, lambda database: read_row(row, row["record"], Worlds(database))
+        )
+        policy = state.current.snapshot.policy
+        made = Replayer(policy).decide(recorded) if recorded else None
+        if made is None:
+            raise NotFound("This decision cannot be made again: what it was made from is not kept.")
+        answer["why_not"] = await _why_not(made, policy, name)
+        # Another policy may have decided; this is what the present one says.
+        answer["why_not"]["same_policy"] = row["policy"] == policy.digest
+    return json_response(answer)
 
 
 async def explain(request: web.Request) -> web.Response:
-    """POST /admin/explain: a chat request in, the whole Decision out, nothing sent."""
+    """POST /admin/explain?why_not=: a chat request in, the whole Decision out, nothing sent."""
     state = request.app[STATE]
     snapshot = state.current.snapshot
     body = await read_body(request, snapshot.policy.server.limits)
@@ -187,7 +142,18 @@ async def explain(request: web.Request) -> web.Response:
     context = context_of(request, snapshot.policy.server, request.query.get("client", ""))
     made = read_decision(state, chat, snapshot, context)
     described = explain_candidates(made, snapshot.catalog, snapshot.policy)
-    return json_response({**described, "words": in_words(described)})
+    answer = {**described, "words": in_words(described)}
+    if name := request.query.get("why_not"):
+        answer["why_not"] = await _why_not(made, snapshot.policy, name)
+    return json_response(answer)
+
+
+async def _why_not(made: Decision, policy: Policy, name: str) -> dict[str, Any]:
+    """name: an id, a name or an alias. Some hundred decisions are made, so in a thread."""
+    model = made.catalog.find(name)
+    if model is None:
+        raise ModelNotFound(f"The model {name!r} did not exist for this decision.", param="why_not")
+    return describe_why_not(await asyncio.to_thread(why_not, made, policy, model.id))
 
 
 async def query(state: State, work: Callable[[Database], Any]) -> Any:

@@ -141,8 +141,10 @@ def _policy_data(state: State) -> dict[str, Any]:
 
 
 def _edit(state: State) -> tuple[object, ...]:
-    """What a reload or a refused edit changes."""
-    return state.current.snapshot.policy.digest, state.reloader.loaded_at, state.reloader.rejected
+    """What a reload or a refused edit changes; what it does to decisions is known later."""
+    summary = state.edits.history[0]["summary"] if state.edits.history else None
+    digest, reloader = state.current.snapshot.policy.digest, state.reloader
+    return digest, reloader.loaded_at, reloader.rejected, summary
 
 
 def _timeless(data: Any) -> Any:

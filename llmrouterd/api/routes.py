@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrouterd.api import admin, evidence, health, lessons, live, memory, openai, page, profiling
+from llmrouterd.api import (
+    admin,
+    evidence,
+    health,
+    lessons,
+    live,
+    memory,
+    openai,
+    page,
+    policy,
+    profiling,
+)
 from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
 
 if TYPE_CHECKING:
@@ -39,8 +50,11 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "/admin/reprofile", ADMIN, profiling.reprofile),
     ("GET", "/admin/benchmarks", ADMIN, evidence.benchmarks),
     ("POST", "/admin/sync", ADMIN, evidence.sync),
-    ("GET", "/admin/policy", ADMIN, admin.policy),
-    ("POST", "/admin/reload", ADMIN, admin.reload),
+    ("GET", "/admin/policy", ADMIN, policy.policy),
+    ("PUT", "/admin/policy", ADMIN, policy.write),
+    ("GET", "/admin/policy/text", ADMIN, policy.text),
+    ("POST", "/admin/policy/try", ADMIN, policy.attempt),
+    ("POST", "/admin/reload", ADMIN, policy.reload),
     ("GET", "/admin/decisions", ADMIN, admin.decisions),
     ("GET", "/admin/decisions/{id}", ADMIN, admin.decision),
     ("POST", "/admin/explain", ADMIN, admin.explain),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llmrouterd.benchmarks.worker import BenchmarkWorker
     from llmrouterd.discovery import Discovery
     from llmrouterd.dispatch import Dispatcher
+    from llmrouterd.edits import Edits
     from llmrouterd.feedback import Feedback
     from llmrouterd.journal import Journal
     from llmrouterd.lessons import Lessons
@@ -38,6 +39,7 @@ class State:
     current: Current
     dispatcher: Dispatcher
     discovery: Discovery
+    edits: Edits
     feedback: Feedback
     journal: Journal
     lessons: Lessons

@@ -9,11 +9,11 @@ import sys
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from llmrouterd.cli.offline import explain_offline
 from llmrouterd.config import load_policy
 from llmrouterd.errors import ConfigError
-from llmrouterd.explanation import in_words
 from llmrouterd.settings import read_settings
 
 if TYPE_CHECKING:
@@ -25,17 +25,25 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def explain_command(options: argparse.Namespace) -> int:
-    """Explain the request on stdin; with --offline by a catalog file instead of the daemon."""
+    """Explain a stored decision or the request on stdin; with --offline by a catalog file instead
+    of the daemon."""
     if options.offline:
-        if not options.catalog:
-            print("explain --offline needs --catalog FILE", file=sys.stderr)
+        if not options.catalog or options.id:
+            print("explain --offline needs --catalog FILE and a request on stdin", file=sys.stderr)
             return EXIT_FAILED
-        described = explain_offline(sys.stdin.read(), options.policy, options.catalog)
+        described = explain_offline(sys.stdin.read(), options)
     else:
-        described = ask_daemon(options, "/admin/explain", sys.stdin.read())
+        query = f"?why_not={quote(options.why_not, safe='')}" if options.why_not else ""
+        path = f"/admin/decisions/{quote(options.id, safe='')}" if options.id else "/admin/explain"
+        described = ask_daemon(options, path + query, None if options.id else sys.stdin.read())
     if described is None:
         return EXIT_FAILED
-    print(json.dumps(described) if options.json else described.get("words") or in_words(described))
+    if options.json:
+        print(json.dumps(described))
+        return 0
+    print(described["words"])
+    if described.get("why_not"):
+        print(described["why_not"]["words"])
     return 0
 
 

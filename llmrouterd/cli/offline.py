@@ -16,6 +16,7 @@ from llmrouterd.config import load_policy
 from llmrouterd.decision import decide, resolve
 from llmrouterd.errors import ConfigError, RouterError
 from llmrouterd.explanation import describe, describe_signals, explain_candidates, in_words
+from llmrouterd.replay.why_not import describe_why_not, why_not
 from llmrouterd.settings import read_settings
 from llmrouterd.signals import RequestContext
 
@@ -57,20 +58,30 @@ def decide_command(options: argparse.Namespace) -> int:
     return EXIT_FAILED if made is None else each_line(made)
 
 
-def explain_offline(text: str, policy: str | None, catalog: str) -> dict[str, Any] | None:
+def explain_offline(text: str, options: argparse.Namespace) -> dict[str, Any] | None:
     """The Decision for one request; None after saying why there is none."""
-    made = _decider(policy, catalog, explain_candidates)
+
+    def render(decision: Decision, catalog: Catalog, policy: Policy) -> dict[str, Any]:
+        described = explain_candidates(decision, catalog, policy)
+        described["words"] = in_words(described)
+        if options.why_not:
+            model = catalog.find(options.why_not)
+            if model is None:
+                raise ValueError(f"the catalog has no model {options.why_not!r}")
+            described["why_not"] = describe_why_not(why_not(decision, policy, model.id))
+        return described
+
+    made = _decider(options.policy, options.catalog, render)
     if made is None:
         return None
     try:
         request = orjson.loads(text)
         if not isinstance(request, dict):
             raise ValueError("the request must be a JSON object")
-        described = made(request)
+        return made(request)
     except (ValueError, RouterError) as error:
         print(error, file=sys.stderr)
         return None
-    return {**described, "words": in_words(described)}
 
 
 def _plain(decision: Decision, catalog: Catalog, policy: Policy) -> dict[str, Any]:

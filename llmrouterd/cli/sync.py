@@ -115,7 +115,7 @@ async def _directly(
 ) -> list[dict[str, Any]] | None:
     """Into the database; None after saying what is wrong."""
     errors: list[str] = []
-    store = Store(database, most=1, encode=str, on_error=errors.append)
+    store = Store(database, most=1, on_error=errors.append)
     settings = policy.benchmarks
     try:
         figures = Figures(store)

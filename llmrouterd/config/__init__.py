@@ -55,11 +55,12 @@ def rules_folder(settings: Settings) -> Path:
     return data.RULES
 
 
-def load_policy(settings: Settings) -> Policy:
-    """Read and check everything. Raises ConfigError with all problems."""
+def load_policy(settings: Settings, text: bytes | None = None) -> Policy:
+    """Read and check everything. text: of the policy, instead of what its file has now. Raises
+    ConfigError with all problems."""
     name = str(settings.policy)
     try:
-        content = settings.policy.read_bytes()
+        content = settings.policy.read_bytes() if text is None else text
     except OSError as error:
         problem = Problem(
             file=name, line=1, column=1, path="$", message=f"cannot be read: {error.strerror}"

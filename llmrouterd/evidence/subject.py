@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llmrouterd.benchmarks.rows import BenchmarkRow
+    from llmrouterd.benchmarks.rows import BenchmarkRow, PublishedFacts
 
 
 class Figure(NamedTuple):
@@ -24,6 +24,21 @@ class Relative(NamedTuple):
     name: str
     size_b: float
     figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What is published about one model under the names that it has elsewhere. size_b and quant:
+    as its own name says. released: as a year. facts: of registries, the best match first. newest:
+    the date of the newest figure of all models."""
+
+    size_b: float | None = None
+    quant: str = ""
+    released: float | None = None
+    facts: tuple[PublishedFacts, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    relatives: tuple[Relative, ...] = ()
+    newest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

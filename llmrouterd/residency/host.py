@@ -27,6 +27,7 @@ from llmrouterd.residency.ticket import (
     Moving,
     Ticket,
 )
+from llmrouterd.residency.traffic import Traffic
 from llmrouterd.scorer import Standing
 
 if TYPE_CHECKING:
@@ -44,15 +45,15 @@ class Host:
         self.waiting: list[Ticket] = []
         self.running: list[Ticket] = []
         self.foreign = 0
-        self._busy_elsewhere: dict[str, tuple[int, float]] = {}
         self.moving: Moving | None = None
         self.reuse = Reuse()
         self._turns: dict[tuple[str, int], float] = {}
         self._turn = 0.0
         self._numbers = 0
-        self._service: dict[str, float] = {}
+        self._traffic = Traffic()
         self._moved_at: dict[str, float] = {}
-        self._draining: frozenset[str] = frozenset()
+        self._draining: dict[str, int] = {}  # model -> the number of whom it has to go for
+        self._promised = ""
         self._barred: dict[str, tuple[float, str]] = {}
         self._actions: list[Action] = []
 
@@ -111,8 +112,7 @@ class Host:
             self.running.remove(ticket)
             self._touch(ticket, now)
             if ticket.started is not None:
-                took, before = now - ticket.started, self._service.get(ticket.model)
-                self._service[ticket.model] = took if before is None else 0.8 * before + 0.2 * took
+                self._traffic.answered(ticket.model, now - ticket.started)
         self.advance(now)
 
     def set_loaded(self, model: str, now: float, size: int | None = None) -> None:
@@ -170,13 +170,12 @@ class Host:
         live = self.loaded.get(model)
         if live is None or asked_at - live.used > 1.0:
             others = max(0, busy - len(self.in_flight(model)))
-            self._busy_elsewhere[model] = others, asked_at
+            self._traffic.see_others(model, others, asked_at)
 
     def elsewhere(self, model: str, now: float) -> int:
         """Requests of other clients that a model was answering when its backend was asked last;
         told for as long as an answer usually takes."""
-        number, seen = self._busy_elsewhere.get(model, (0, NEVER))
-        return number if now - seen < self._usual(model) else 0
+        return self._traffic.others(model, now, self._usual(model))
 
     def unload(self, model: str, now: float) -> bool:
         """The owner wants it out of memory; False while it is in use or something moves."""
@@ -191,7 +190,7 @@ class Host:
         self.waiting.sort(key=lambda ticket: self._order(ticket, now))
         self._start_ready(now)
         if self.moving is None:
-            self._draining = frozenset()
+            self._draining = {}
             self._make_room(now)
 
     def standings(
@@ -202,9 +201,8 @@ class Host:
         return {model: self._standing(model, room, priority, now) for model in models}
 
     def _standing(self, model: str, room: Room, priority: int, now: float) -> Standing:
-        until, reason = self._bar(model)
-        if now < until:
-            return Standing("resting", reason=reason)
+        if now < (bar := self._bar(model))[0]:
+            return Standing("resting", reason=bar[1])
         found = self._plan(model, room, background=priority >= TASK)
         wait = self._expected_wait(model, found, priority, now)
         if found.kind == "ready":
@@ -263,7 +261,8 @@ class Host:
     def _can_start(self, ticket: Ticket) -> bool:
         needs = self.models[ticket.model]
         moving = self.moving is not None and ticket.model in self.moving.models
-        if moving or ticket.model in self._draining or not self._is_ready(ticket.model):
+        drained = ticket.number > self._draining.get(ticket.model, ticket.number)
+        if moving or drained or not self._is_ready(ticket.model):
             return False
         return needs.slots is None or len(self.in_flight(ticket.model)) < needs.slots
 
@@ -302,10 +301,10 @@ class Host:
 
     def _make_room(self, now: float) -> None:
         """Begin at most one load or eviction: for the first in the queue that needs one and can
-        have it. Who has waited too long lets nobody pass."""
+        have it; first for whom another was put out. Who has waited too long lets nobody pass."""
         seen: set[str] = set()
-        room = self.room(now)
-        for ticket in list(self.waiting):
+        room, promised, self._promised = self.room(now), self._promised, ""
+        for ticket in sorted(self.waiting, key=lambda each: each.model != promised):
             model = ticket.model
             if model in seen or self._is_ready(model) or ticket not in self.waiting:
                 continue
@@ -316,7 +315,7 @@ class Host:
                 self._refuse_all(ticket, found.reason)
             elif found.kind == "wait":
                 if urgent:
-                    self._draining = frozenset(found.victims)
+                    self._draining = dict.fromkeys(found.victims, ticket.number)
                     return
             else:
                 self._carry_out(found, model, now)
@@ -331,6 +330,7 @@ class Host:
 
     def _carry_out(self, found: Plan, model: str, now: float) -> None:
         if found.kind == "evict":
+            self._promised = model
             self._move("unload", set(found.victims), model, now)
         else:
             self._move("load", {model}, model, now)
@@ -346,7 +346,7 @@ class Host:
 
     def _move(self, kind: str, models: set[str], target: str, now: float) -> None:
         self.moving = Moving(kind, set(models), now, target)
-        self._draining = frozenset()
+        self._draining = {}
         self._actions += [Action(kind, model=model, reason=target) for model in sorted(models)]
 
     def _moved(self, model: str, now: float) -> None:
@@ -385,7 +385,7 @@ class Host:
 
     def _usual(self, model: str) -> float:
         """Seconds that an answer of a model takes."""
-        return self._service.get(model, self.models[model].answer_seconds)
+        return self._traffic.usual(model, self.models[model].answer_seconds)
 
     def _until_idle(self, victims: Iterable[str], now: float) -> float:
         longest = 0.0

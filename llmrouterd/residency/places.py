@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Call
 from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
-from llmrouterd.hardware import probes, read_pools
+from llmrouterd.hardware import own_memory, probes, read_pools, used_bytes
+from llmrouterd.policy_residency import LOCAL
 from llmrouterd.residency.host import Host
 from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs, never_fit
 from llmrouterd.residency.ticket import CHAT, PRIORITIES, ModelNeeds, Ticket
@@ -37,6 +38,8 @@ _PROBE_SECONDS = 10.0
 # Memory in use is remembered for plots: so many points, so many seconds apart.
 _HISTORY, _HISTORY_SECONDS = 720, 10.0
 _MARKS = 200
+# A driver may take a moment to give back what a model had: it is asked so often, for so long.
+_FREED_SECONDS, _FREED_PAUSE = 5.0, 0.1
 # What cannot be loaded in time is left alone for so long.
 _WEDGED_REST_SECONDS = 60.0
 
@@ -70,6 +73,7 @@ class Places:
         self._made_of: tuple[Policy, Catalog] | None = None
         self.pools: tuple[MemoryPool, ...] = ()
         self._asked_at = float("-inf")
+        self._unloaded_at = float("-inf")
         self.history: deque[tuple[float, dict[str, int]]] = deque(maxlen=_HISTORY)
         self.marks: deque[dict[str, Any]] = deque(maxlen=_MARKS)
         self.changed: Callable[[], None] = lambda: None
@@ -276,6 +280,7 @@ class Places:
         try:
             async with asyncio.timeout(spec.timeouts.load or None):
                 if kind == "load":
+                    await self._until_free(host, name)
                     embeds = model.capabilities is not None and "chat" not in model.capabilities
                     call = Call("embeddings" if embeds else "chat", model.name, {})
                     call = call._replace(num_ctx=model.num_ctx, keep_alive=model.keep_alive)
@@ -310,11 +315,23 @@ class Places:
             self.on_load(model, seconds)
             self._on_event("model.loaded", said)
             return
+        self._unloaded_at = time.monotonic()
         for ticket in waiting:
             ticket.evicted = (*ticket.evicted, name)
         metrics.inc(metrics.evictions, name, "room" if action.reason else "owner")
         self.mark("evict" if action.reason else "unload", name, action.reason)
         self._on_event("model.unloaded", said)
+
+    async def _until_free(self, host: Host, name: str) -> None:
+        """After an unload on this machine: wait until its cards' drivers say that there is room for
+        the next model. Its size may be wrong, so this is not waited for long."""
+        until = self._unloaded_at + _FREED_SECONDS
+        while host is self.hosts.get(LOCAL) and time.monotonic() < until:
+            pools = await asyncio.to_thread(read_pools, self._probes)
+            used, total = used_bytes(pools), sum(pool.total_bytes for pool in own_memory(pools))
+            if used is None or total - used >= host.size_of(name):
+                return
+            await asyncio.sleep(_FREED_PAUSE)
 
     async def _load(self, backend: Backend, call: Call, name: str) -> None:
         """Load. Raises _Abandoned where nobody waits for it any more, once it is taken back."""

@@ -4,9 +4,11 @@ import { clock, h, number, percent, seconds, signed } from "./dom.js";
 
 const FIGURES = [
   ["quality", "expected quality", (value) => percent(value), (value) => `${signed(100 * value)} points`],
-  ["seconds", "expected wait", seconds, (value) => `${signed(value)} s`],
-  ["cost", "cost", (value) => number(value, 4), (value) => signed(value, 4)],
-  ["swaps", "loads and evictions", (value) => number(value), (value) => signed(value, 0)],
+  ["wait", "first token, median", seconds, (value) => `${signed(value)} s`],
+  ["seconds", "whole answer, median", seconds, (value) => `${signed(value)} s`],
+  ["dollars", "dollars", (value) => number(value, 4), (value) => signed(value, 4)],
+  ["swaps", "loads", (value) => number(value), (value) => signed(value, 0)],
+  ["refused", "refused", (value) => number(value), (value) => signed(value, 0)],
 ];
 
 export function comparisonView(found) {
@@ -17,16 +19,15 @@ export function comparisonView(found) {
     h("table", null,
       h("thead", null, h("tr", null, ["", "before", "after", "difference"].map((name, place) =>
         h("th", { scope: "col", class: place ? "figure" : "" }, name)))),
-      h("tbody", null, FIGURES.map(([key, label, text, change]) => row(label, found.before?.[key], found.after?.[key], text, change)))),
+      h("tbody", null, FIGURES.map(([key, label, text, change]) => row(label, found.before[key], found.after[key], text, change)))),
     found.moves.length ? [h("h3", null, "From model to model"), moves(found.moves, found.decisions)] : null,
-    found.examples?.length ? [h("h3", null, "The most affected"), found.examples.map(example)] : null,
+    found.affected.length ? [h("h3", null, "The most affected"), found.affected.map(example)] : null,
   ];
 }
 
 function row(label, before, after, text, change) {
-  const known = typeof before === "number" && typeof after === "number";
-  return h("tr", null, h("th", { scope: "row" }, label), h("td", { class: "figure" }, known ? text(before) : "–"),
-    h("td", { class: "figure" }, known ? text(after) : "–"), h("td", { class: "figure" }, known ? change(after - before) : ""));
+  return h("tr", null, h("th", { scope: "row" }, label), h("td", { class: "figure" }, text(before)),
+    h("td", { class: "figure" }, text(after)), h("td", { class: "figure" }, after === before ? "" : change(after - before)));
 }
 
 function moves(rows, all) {
@@ -40,6 +41,6 @@ function moves(rows, all) {
 function example(one) {
   return h("details", null,
     h("summary", null, h("time", { class: "quiet" }, clock(one.at)), ` ${one.category}: `, h("b", null, one.before || "no model"), " → ",
-      h("b", null, one.after || "no model"), typeof one.gain === "number" ? h("span", { class: "quiet" }, ` ${signed(one.gain)} points`) : null),
+      h("b", null, one.after || "no model"), h("span", { class: "quiet" }, ` ${signed(one.gain)} points`)),
     h("h4", null, "Before"), h("pre", { class: "words" }, one.words_before), h("h4", null, "After"), h("pre", { class: "words" }, one.words_after));
 }

@@ -75,7 +75,7 @@ function whyNotForm(described, whyNot) {
   const ask = async () => {
     try {
       const { why_not: found } = await whyNot(select.value);
-      show(answer, found ? whyNotAnswer(found) : h("p", { class: "quiet" }, "This router does not say."));
+      show(answer, whyNotAnswer(found));
     } catch (error) {
       show(answer, h("p", { class: "bad" }, error.message));
     }
@@ -87,14 +87,14 @@ function whyNotForm(described, whyNot) {
 function whyNotAnswer(found) {
   return [
     h("p", { class: "words" }, found.words),
-    found.gate && h("p", null, "It failed the gate ", h("b", null, found.gate), "."),
-    found.terms?.length ? h("table", null,
+    found.same_policy === false ? h("p", { class: "quiet" }, "Decided again by the present policy; it was another one then.") : null,
+    found.terms.length ? h("table", null,
       h("thead", null, h("tr", null, ["term", "chosen", found.model, "difference"].map((name, place) =>
         h("th", { scope: "col", class: place ? "figure" : "" }, name)))),
       h("tbody", null, found.terms.map((term) => h("tr", null, h("td", null, term.name),
         [term.chosen, term.other, term.difference].map((value) =>
-          h("td", { class: "figure" }, signed(value ?? 0))))))) : null,
-    found.weights?.length ? h("p", null, "It would have been chosen with ", found.weights.map((weight, place) =>
+          h("td", { class: "figure" }, signed(value))))))) : null,
+    found.weights.length ? h("p", null, "It would have been chosen with ", found.weights.map((weight, place) =>
       [place ? " or " : "", h("b", null, `${weight.name} ${number(weight.to, 2)}`), ` instead of ${number(weight.from, 2)}`]), ".") : null,
   ];
 }

@@ -1,6 +1,6 @@
 // Policy: the active file, its problems and its past; edits that are tried before they are saved.
 
-import { ApiError, get, send } from "./api.js";
+import { get, send } from "./api.js";
 import { comparisonView } from "./comparison.js";
 import { editor } from "./editor.js";
 import { button, card, h, moment, show } from "./dom.js";
@@ -41,7 +41,7 @@ export function policy(panel) {
       tell(`${file.file}${state.editable ? "" : "; saving from here is off"}`);
       showRefused();
     } catch (error) {
-      tell(error instanceof ApiError && error.status === 404 ? "This router does not show the policy's text here." : error.message, true);
+      tell(error.message, true);
     }
     changed();
   }
@@ -49,7 +49,7 @@ export function policy(panel) {
   async function describe() {
     state = await get("admin/policy");
     show(about, aboutPolicy(state));
-    show(past, history(state.history || []));
+    show(past, history(state.history));
   }
 
   // The file on disk is the refused edit itself, so that its problems can be marked in it.
@@ -95,9 +95,8 @@ export function policy(panel) {
       await load();
       tell(`Saved as ${found.digest.slice(0, 8)}; the text before it is in ${found.backup}.`);
     } catch (error) {
-      const list = error.data?.problems;
-      if (error.status === 422 && Array.isArray(list)) {
-        const found = list.map((one) => (typeof one === "string" ? { text: one } : one));
+      const found = error.data?.places;
+      if (found) {
         edit.mark(ours(found));
         show(result, card("It was refused", problems(found)));
       }
@@ -125,17 +124,16 @@ function aboutPolicy(state) {
   const rows = [
     ["digest", active.digest], ["since", moment(active.loaded_at)], ["generation", active.generation],
     ["rules", active.rules.join(", ")], ["backends", active.backends.join(", ")],
-    ["tests", `${tests.passed} passed, ${tests.failed.length} failed, ${tests.skipped.length} skipped`],
   ];
   return [
     rejected && h("p", { class: "bad" }, `An edit of ${moment(rejected.at)} was refused.`),
     h("dl", { class: "facts one" }, rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
-    tests.failed.map((test) => h("p", { class: "bad small" }, testText(test))),
+    h("h3", null, "Its tests"), testsView(tests),
   ];
 }
 
 function testText(test) {
-  return typeof test === "string" ? test : test.text || test.message || `${test.name}: ${[test.missed ?? test.misses ?? test.reason].flat().join("; ")}`;
+  return `${test.name || test.place}: ${test.missed.map((miss) => miss.text).join("; ")}`;
 }
 
 function history(rows) {
@@ -143,22 +141,21 @@ function history(rows) {
   return h("ol", { class: "history" }, rows.map((row) => h("li", null,
     h("div", { class: "line" }, h("code", null, row.digest.slice(0, 8)), h("time", { class: "quiet" }, moment(row.at)),
       h("span", { class: "badge" }, row.reason)),
-    row.changed?.length ? h("p", { class: "small" }, `changed: ${row.changed.join(", ")}`) : null,
+    row.changed.length ? h("p", { class: "small" }, `changed: ${row.changed.join(", ")}`) : null,
     row.summary ? h("p", { class: "small" }, row.summary) : null)));
 }
 
 function tryResult(found, problems) {
-  const { tests } = found;
-  const failed = tests?.failed ?? [];
+  const { tests, comparison } = found;
   return [
     found.problems.length ? card("Problems", problems(found.problems)) : null,
-    tests ? card("Its tests", h("p", { class: listed(failed).length || failed > 0 ? "bad" : "" },
-      `${count(tests.passed)} passed, ${count(failed)} failed, ${count(tests.skipped)} skipped`),
-    listed(failed).map((test) => h("p", { class: "bad small" }, testText(test)))) : null,
-    found.comparison ? card("On the recorded decisions", comparisonView(found.comparison))
-      : found.problems.length ? null : card("On the recorded decisions", h("p", { class: "quiet" }, "There are none to compare with yet.")),
+    found.digest ? card("Its tests", testsView(tests)) : null,
+    found.digest ? card("On the recorded decisions", comparison?.decisions
+      ? comparisonView(comparison) : h("p", { class: "quiet" }, "There are none to compare with yet.")) : null,
   ];
 }
 
-const listed = (value) => (Array.isArray(value) ? value : []);
-const count = (value) => (Array.isArray(value) ? value.length : value ?? 0);
+function testsView({ passed, failed, skipped }) {
+  return [h("p", { class: failed.length ? "bad" : "" }, `${passed} passed, ${failed.length} failed, ${skipped.length} skipped`),
+    failed.map((test) => h("p", { class: "bad small" }, testText(test)))];
+}

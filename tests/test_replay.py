@@ -1,0 +1,471 @@
+"""Recorded decisions made again: by the policy that made them nothing changes, by another what it
+says is what it would do."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlite_utils import Database
+
+from bench.residency.world import MODELS, library
+from llmrouterd import tables
+from llmrouterd.__main__ import main
+from llmrouterd.assemble import Knowledge, assemble
+from llmrouterd.catalog import Catalog, ModelFacts, Profile, SpeedPoint
+from llmrouterd.decision import Ask, Decision, decide
+from llmrouterd.explanation import describe
+from llmrouterd.journal import Outcome, RecordEncoder
+from llmrouterd.replay.comparison import compare, summary
+from llmrouterd.replay.pieces import encode_world, read_world
+from llmrouterd.replay.reading import read_decisions
+from llmrouterd.replay.recorded import Recorded, Replayer, read_recorded
+from llmrouterd.replay.why_not import why_not
+from llmrouterd.scorer import Load, Standing
+from llmrouterd.signals import Signals
+from llmrouterd.store import Store
+from tests.conftest import Opener
+from tests.support.daemon import Running
+from tests.support.fake_ollama import FakeModel, FakeOllama
+from tests.support.policies import policy, signals
+
+BACKENDS = "backends: [{name: ollama, type: ollama, url: 'http://127.0.0.1:9'}]\n"
+IDS = tuple(f"ollama/{name}" for name in MODELS)
+CATEGORIES = ("coding", "math", "chat", "creative", "general")
+
+
+def world(text: str = BACKENDS) -> Catalog:
+    """Models with published figures, relatives, profiles and opinions."""
+    facts = [
+        ModelFacts(
+            name=name,
+            capabilities=frozenset({"chat", "tools"} if number % 2 else {"chat"}),
+            context=8192 * (1 + number % 3),
+            size_b=MODELS[name][0],
+            loaded=number == 0,
+            slots=2,
+        )
+        for number, name in enumerate(MODELS)
+    ]
+    profile = Profile(
+        decode_tokens_per_second=41.7,
+        prefill_tokens_per_second=812.25,
+        points=(SpeedPoint(prompt_tokens=128, ttft=0.2, output_tokens=64, decode_seconds=1.5),),
+    )
+    knowledge = Knowledge(
+        library=library(),
+        profiles={IDS[1]: (None, profile)},
+        feedback={IDS[2]: {"coding": (3, 1.5)}},
+        pins={IDS[3]: True},
+    )
+    return assemble(policy(text), {"ollama": facts}, knowledge)
+
+
+def recorded(made: Decision, id_: str = "d", at: float = 0.0) -> Recorded:
+    """The decision as it comes back from the database."""
+    columns, pieces = RecordEncoder().encode((made, Outcome(id=id_)))
+    described = orjson.loads(columns["record"])
+    seen = read_world(columns["world"], lambda digest: pieces[digest].body, {})
+    return read_recorded({"id": id_, "at": at, "world": columns["world"]}, described, seen)
+
+
+standings = st.builds(
+    Standing,
+    st.sampled_from(["ready", "loading", "absent"]),
+    st.floats(0, 1e4),
+    st.lists(st.sampled_from(IDS), max_size=2).map(tuple),
+    st.floats(0, 1e3),
+)
+loads = st.builds(
+    Load,
+    resident=st.frozensets(st.sampled_from(IDS)),
+    busy=st.dictionaries(st.sampled_from(IDS), st.integers(1, 5)),
+    cooling=st.dictionaries(st.sampled_from(IDS), st.just("cooling for 3 s more")),
+    slots=st.dictionaries(st.sampled_from(IDS), st.integers(1, 4)),
+    sticky=st.sampled_from(["", *IDS]),
+    standing=st.dictionaries(st.sampled_from(IDS), standings),
+)
+asked = st.builds(
+    signals,
+    category=st.sampled_from(CATEGORIES),
+    probabilities=st.dictionaries(st.sampled_from(CATEGORIES), st.floats(0, 1)),
+    abstain=st.floats(0, 1),
+    complexity=st.floats(0, 1),
+    needs=st.sampled_from([frozenset(), frozenset({"tools"})]),
+    prompt_tokens=st.integers(0, 6000),
+    tool_tokens=st.sampled_from([0, 900]),
+    max_tokens=st.none() | st.integers(1, 4000),
+    task=st.sampled_from(["", "", "title"]),
+    session=st.sampled_from(["", "s1"]),
+    client=st.sampled_from(["", "kid"]),
+    preset=st.sampled_from(["", "speed", "quality"]),
+    tool_loop=st.booleans(),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(found=asked, load=loads, explicit=st.sampled_from([(), IDS[:1], IDS[2:4]]))
+def test_the_policy_that_decided_decides_the_same_again(
+    found: Signals, load: Load, explicit: tuple[str, ...]
+) -> None:
+    catalog = WORLD
+    ask = Ask("", tuple(catalog.by_id[id_] for id_ in explicit)) if explicit else None
+    made = decide(found, policy(BACKENDS), catalog, load, ask)
+    back = recorded(made)
+    assert back.signals == found
+    assert back.load == load
+    again = Replayer(policy(BACKENDS)).decide(back)
+    assert again == made  # every total and term of every candidate
+    compared = compare([back], Replayer(policy(BACKENDS)))
+    assert (compared.decisions, compared.changed, compared.moves) == (1, 0, ())
+    assert compared.before == compared.after
+
+
+WORLD = world()
+
+
+def test_a_world_comes_back_as_it_was_and_shares_what_did_not_change() -> None:
+    digest, pieces = encode_world(WORLD.seen)
+    seen = read_world(digest, lambda name: pieces[name].body, {})
+    assert len(seen) == len(MODELS)
+    for before, after in zip(WORLD.seen, seen.values(), strict=True):
+        assert after.about == before.about
+        assert after.profile == before.profile
+        assert (after.feedback, after.pinned) == (before.feedback, before.pinned)
+    assert sum(bool(sighting.about.figures) for sighting in WORLD.seen) > 5
+    faster = Profile(decode_tokens_per_second=99.0)
+    changed = [
+        sighting if number else type(sighting)(backend="ollama", facts=sighting.facts,
+                                               profile=faster, about=sighting.about)
+        for number, sighting in enumerate(WORLD.seen)
+    ]  # fmt: skip
+    other, more = encode_world(changed)
+    assert other != digest
+    assert len(more.keys() - pieces.keys()) == 2  # that model, and the list of all
+    # What is of the moment makes no other world.
+    assert encode_world(world().seen)[0] == digest
+
+
+def decided(number: int, text: str = BACKENDS) -> list[Recorded]:
+    found = []
+    for at in range(number):
+        category = CATEGORIES[at % len(CATEGORIES)]
+        given = signals(category=category, complexity=at / number, prompt_tokens=100 + at)
+        made = decide(given, policy(text), WORLD, Load(resident=frozenset(IDS[:1])))
+        found.append(recorded(made, f"d{at}", float(at)))
+    return found
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        f"models: [{{match: '{IDS[0]}', quality: {{overall: 0.99}}}}]\n",
+        "rules: [{name: default, prefer: {'*qwen3:4b': 500}}]\n",
+        "rules: [{name: default, weights: {quality: 0, time: 5}}]\n",
+    ],
+    ids=["estimate", "preference", "weights"],
+)
+def test_what_an_edit_changes_is_told(edit: str) -> None:
+    records = decided(40)
+    after = policy(BACKENDS + edit)
+    compared = compare(records, Replayer(after))
+    expected = [
+        decide(each.signals, after, world(BACKENDS + edit), each.load).ranked[0].model
+        for each in records
+    ]
+    moved = [(each.model, new) for each, new in zip(records, expected, strict=True)]
+    changed = [pair for pair in moved if pair[0] != pair[1]]
+    assert compared.changed == len(changed) > 0
+    assert {(m.before, m.after): m.number for m in compared.moves} == {
+        pair: changed.count(pair) for pair in set(changed)
+    }
+    assert f"moves {100 * len(changed) / 40:.0f} %" in summary(compared)
+    first = compared.affected[0]
+    assert first.gain == max(each.gain for each in compared.affected)
+    assert first.after in first.words_after
+    assert first.before in first.words_before
+
+
+def test_a_policy_that_would_refuse_and_one_without_the_backend() -> None:
+    records = decided(5)
+    none = policy(BACKENDS + "models: [{match: '*', enabled: false}]\n")
+    compared = compare(records, Replayer(none))
+    assert (compared.changed, compared.after.refused) == (5, 5)
+    assert "5 would be refused" in summary(compared)
+    elsewhere = policy("backends: [{name: other, type: ollama, url: 'http://127.0.0.1:9'}]\n")
+    assert compare(records, Replayer(elsewhere)).after.refused == 5
+
+
+def store_row(number: int, made: Decision, at: float) -> dict[str, Any]:
+    return {
+        "id": f"d{number}",
+        "at": at,
+        "mode": made.mode,
+        "rule": made.rule,
+        "category": made.signals.category,
+        "model": made.ranked[0].model,
+        "backend": "ollama",
+        "outcome": "ok",
+        "policy": made.policy_digest,
+        "ttft": 0.1,
+        "seconds": 0.2,
+        "prompt_tokens": 1,
+        "completion_tokens": 2,
+        "record": (made, Outcome(id=f"d{number}")),
+    }
+
+
+def fill(path: Path, number: int, at: float) -> None:
+    store = Store(path, most=10_000, encode=RecordEncoder().encode, on_error=print)
+    for each in range(number):
+        given = signals(category=CATEGORIES[each % 5], complexity=each / number)
+        store.record(store_row(each, decide(given, policy(BACKENDS), WORLD, Load()), at + each))
+    store.close()
+
+
+def test_pieces_are_kept_as_long_as_a_decision_needs_them(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    fill(path, 6, at=100.0)
+    with sqlite3.connect(path) as connection:
+        database = Database(connection)
+        whole = database["pieces"].count
+        assert whole >= len(MODELS) + 1
+        tables.forget_decisions(103.0)(database)
+        assert (database["decisions"].count, database["pieces"].count) == (3, whole)
+        assert None not in list(read_decisions(path, 0.0, 100))
+        tables.forget_decisions(1e9)(database)
+        assert database["pieces"].count == 0
+    connection.close()
+
+
+def test_a_world_that_was_forgotten_is_written_again(tmp_path: Path) -> None:
+    store = Store(tmp_path / "x.db", most=100, encode=RecordEncoder().encode, on_error=print)
+    made = decide(signals(), policy(BACKENDS), WORLD, Load())
+    store.record(store_row(1, made, 1.0))
+    assert store.run(tables.forget_decisions(1e9)).result(10) == 1
+    store.record(store_row(2, made, 2.0))
+    store.close()
+    (found,) = read_decisions(tmp_path / "x.db", 0.0, 10)
+    assert found is not None
+    assert found.model == made.ranked[0].model
+
+
+def test_decisions_of_before_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with sqlite3.connect(path) as connection:
+        database = Database(connection)
+        for number, script in enumerate(tables.MIGRATIONS[:4], start=1):
+            connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        old = {**store_row(7, decide(signals(), policy(BACKENDS), WORLD, Load()), 50.0)}
+        database.table("decisions").insert(
+            {**old, "record": json.dumps(describe(old["record"][0]))}
+        )
+    connection.close()
+    fill(path, 4, at=100.0)
+    records = list(read_decisions(path, 0.0, 100))
+    assert [each is None for each in records] == [False] * 4 + [True]
+    compared = compare(records, Replayer(policy(BACKENDS)))
+    assert (compared.decisions, compared.skipped, compared.changed) == (4, 1, 0)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, text: str, *words: str) -> int:
+    file = folder / "edit.yaml"
+    file.write_text(text)
+    monkeypatch.setenv("ROUTER_STATE_DIR", str(folder))
+    return main(["replay", "--policy", str(file), *words])
+
+
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, tmp_path, BACKENDS) == 2
+    assert "cannot be read" in capsys.readouterr().err
+    fill(tmp_path / "llmrouterd.db", 20, at=time.time() - 3600)
+    assert run(monkeypatch, tmp_path, BACKENDS) == 0
+    assert "changes none of 20 recorded requests" in capsys.readouterr().out
+    edit = BACKENDS + "rules: [{name: default, prefer: {'*qwen3:4b': 500}}]\n"
+    assert run(monkeypatch, tmp_path, edit) == 1
+    out = capsys.readouterr().out
+    assert "most affected 1:" in out
+    assert "-> ollama/qwen3:4b" in out
+    assert run(monkeypatch, tmp_path, edit, "--json", "--since", "2h") == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["decisions"] == 20
+    assert data["changed"] == sum(move["count"] for move in data["moves"]) > 0
+    assert {"quality", "wait", "seconds", "dollars", "swaps", "refused"} == data["after"].keys()
+    assert run(monkeypatch, tmp_path, edit, "--since", "30m") == 0
+    assert "no recorded requests" in capsys.readouterr().out
+    assert run(monkeypatch, tmp_path, edit, "--since", "soon") == 2
+    assert "span of time" in capsys.readouterr().err
+    assert run(monkeypatch, tmp_path, "rules: 5\n") == 2
+    assert "$.rules" in capsys.readouterr().err
+
+
+# --- why not ---
+
+
+def test_why_not_names_the_gate_the_terms_and_a_weight_that_would_do() -> None:
+    text = BACKENDS + "models: [{match: '*gemma3*', enabled: false}]\n"
+    catalog = world(text)
+    made = decide(signals(category="coding", prompt_tokens=300), policy(text), catalog, Load())
+    gone = why_not(made, policy(text), "ollama/gemma3:27b")
+    assert gone.gate == "disabled"
+    other = made.ranked[3].model
+    found = why_not(made, policy(text), other)
+    assert found.place == 4
+    lost = sum(gap.chosen - gap.other for gap in found.terms)
+    assert lost == pytest.approx(made.ranked[0].total - made.ranked[3].total)
+    assert found.weights
+    for change in found.weights:
+        edited = policy(
+            text + f"rules: [{{name: default, weights: {{{change.name}: {change.after}}}}}]\n"
+        )
+        again = decide(made.signals, edited, catalog, Load())
+        assert again.ranked[0].model == other, change
+    assert why_not(made, policy(text), made.ranked[0].model).weights == ()
+    named = decide(signals(), policy(text), catalog, Load(), Ask("", (catalog.by_id[other],)))
+    assert why_not(named, policy(text), made.ranked[0].model).reason == (
+        "the client named another model"
+    )
+
+
+# --- with a daemon ---
+
+
+@pytest.fixture
+async def ollama() -> AsyncIterator[FakeOllama]:
+    models = [
+        FakeModel(name="small:1b", parameter_size="1B", parameter_count=10**9, size=10**9),
+        FakeModel(name="large:8b"),
+    ]
+    async with FakeOllama(models, tokens=3) as fake:
+        yield fake
+
+
+def policy_of(ollama: FakeOllama, tmp_path: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "backends": [{"name": "o", "type": "ollama", "url": ollama.url}],
+        "storage": {"database": str(tmp_path / "kept.db")},
+        **more,
+    }
+
+
+async def ask_some(daemon: Running) -> list[str]:
+    found = []
+    for words, more in (
+        ("Write python", {}),
+        ("What is the capital of France?", {}),
+        ("hello", {"model": "o/small:1b"}),
+        ("### Task:\nGenerate a concise title summarizing the chat history.", {}),
+        ("Tell me a poem", {"model": "hubrouter/main:speed", "max_tokens": 50}),
+    ):
+        answer = await daemon.chat(words, **more)
+        assert answer.status == 200
+        found.append(answer.headers["x-router-decision"])
+    return found
+
+
+async def test_a_daemons_decisions_replay_the_same_also_after_a_restart(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    given = policy_of(ollama, tmp_path)
+    daemon = await open_daemon(given)
+    ids = await ask_some(daemon)
+    rows = [(await daemon.get(f"/admin/decisions/{id_}")).data for id_ in ids]
+    assert all(row["world"] for row in rows)
+    again = await open_daemon(given)
+    records = [each for each in read_decisions(tmp_path / "kept.db", 0.0, 100) if each]
+    assert sorted(each.id for each in records) == sorted(ids)
+    replayer = Replayer(again.state.current.snapshot.policy)
+    for each in records:
+        made = replayer.decide(each)
+        assert made is not None
+        stored = {**describe(made), "generation": each.described["generation"]}
+        assert orjson.loads(orjson.dumps(stored)) == {key: each.described[key] for key in stored}
+
+
+async def test_a_reload_tells_what_it_changes_and_an_edit_can_be_tried_and_saved(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    given = policy_of(ollama, tmp_path, server={"edit_policy": True})
+    daemon = await open_daemon(given)
+    ids = await ask_some(daemon)
+    assert (await daemon.get(f"/admin/decisions/{ids[-1]}")).status == 200  # all are written
+    before = (await daemon.get("/admin/policy/text")).data
+    assert json.loads(before["text"])["backends"] == given["backends"]
+    edit = {
+        **json.loads(before["text"]),
+        "rules": [{"name": "default", "prefer": {"*small*": 900}}],
+    }
+    text = json.dumps(edit)
+    tried = (await daemon.request("POST", "/admin/policy/try", data=text)).data
+    assert tried["problems"] == []
+    assert tried["comparison"]["decisions"] == 5
+    assert tried["comparison"]["moves"] == [{"from": "o/large:8b", "to": "o/small:1b", "count": 3}]
+    assert (await daemon.get("/admin/policy")).data["active"]["rules"] == ["default"]
+    bad = (await daemon.request("POST", "/admin/policy/try", data="rules: 5")).data
+    assert bad["problems"][0]["path"] == "$.rules"
+    assert bad["problems"][0]["line"] == 1
+    match = {"If-Match": f'"{before["digest"]}"'}
+
+    assert (await daemon.request("PUT", "/admin/policy", data=text)).status == 400
+    wrong = await daemon.request("PUT", "/admin/policy", data="rules: 5", headers=match)
+    assert wrong.status == 422
+    assert daemon.policy_file.read_text() == before["text"]
+    done = await daemon.request("PUT", "/admin/policy", data=text, headers=match)
+    assert done.status == 200
+    assert Path(done.data["backup"]).read_text() == before["text"]
+    assert daemon.policy_file.read_text() == text
+    stale = await daemon.request("PUT", "/admin/policy", data=before["text"], headers=match)
+    assert stale.status == 409
+    assert (await daemon.chat("Write python")).headers["x-router-model"] == "small:1b"
+    await daemon.events.until(lambda: bool(daemon.events.of("config.compared")))
+    (told,) = daemon.events.of("config.compared")
+    assert told["summary"].startswith("this edit moves 60 % of 5 recorded requests")
+    shown = (await daemon.get("/admin/policy")).data
+    assert shown["editable"] is True
+    assert shown["history"][0]["summary"] == told["summary"]
+    assert shown["history"][0]["reason"] == "page"
+    assert [each["reason"] for each in shown["history"]] == ["page", "start"]
+    again = await open_daemon({**edit})
+    kept = (await again.get("/admin/policy")).data["history"]
+    assert [each["summary"] for each in kept[-2:]] == [told["summary"], None]
+
+
+async def test_writing_is_off_unless_it_is_said(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    daemon = await open_daemon(policy_of(ollama, tmp_path))
+    assert (await daemon.get("/admin/policy")).data["editable"] is False
+    text = daemon.policy_file.read_text()
+    refused = await daemon.request("PUT", "/admin/policy", data="{}", headers={"If-Match": '"x"'})
+    assert refused.status == 403
+    assert daemon.policy_file.read_text() == text
+
+
+async def test_why_not_over_the_api(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    daemon = await open_daemon(policy_of(ollama, tmp_path))
+    body = {"messages": [{"role": "user", "content": "Write python"}]}
+    told = (await daemon.post("/admin/explain?why_not=small:1b", body)).data["why_not"]
+    assert told["model"] == "o/small:1b"
+    assert told["chosen"] == "o/large:8b"
+    assert told["terms"][0]["name"] == "quality"
+    assert "instead of" in told["words"]
+    missing = await daemon.post("/admin/explain?why_not=nobody", body)
+    assert missing.status == 404
+    id_ = (await daemon.chat("Write python")).headers["x-router-decision"]
+    kept = (await daemon.get(f"/admin/decisions/{id_}?why_not=o/small:1b")).data["why_not"]
+    assert kept["same_policy"] is True
+    assert kept["model"] == "o/small:1b"
+    assert kept["terms"]
