@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from llmrouterd import __version__
-from llmrouterd.cli import ask, match, offline, profile, replay, run, sync, teach
+from llmrouterd.cli import ask, match, offline, profile, replay, run, sync, teach, top
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +26,7 @@ COMMANDS: tuple[tuple[str, str, Callable[[argparse.Namespace], int]], ...] = (
         replay.replay_command,
     ),
     ("models", "list the running daemon's models", ask.models_command),
+    ("top", "watch what the running daemon is doing", top.top_command),
     ("catalog", "print the running daemon's catalog as JSON", ask.catalog_command),
     ("profile", "measure models again, and show how far it is", profile.profile_command),
     ("teach", "correct a category or name a better model", teach.teach_command),
@@ -65,7 +66,17 @@ def build_parser() -> argparse.ArgumentParser:
     found["check"].add_argument("file", nargs="?", help=policy_text)
     found["check"].add_argument("--tests", action="store_true", help="run the policy's own tests")
     found["check"].add_argument("--catalog", help="a catalog file, with --tests")
-    for name in ("classify", "decide", "explain", "match", "profile", "replay", "sync", "teach"):
+    for name in (
+        "classify",
+        "decide",
+        "explain",
+        "match",
+        "profile",
+        "replay",
+        "sync",
+        "teach",
+        "top",
+    ):
         found[name].add_argument("--policy", help=policy_text)
     found["decide"].add_argument("--catalog", required=True, help="a catalog file, see docs/cli.md")
     found["explain"].add_argument(
@@ -85,7 +96,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_teach(found["teach"])
     found["profile"].add_argument("models", nargs="*", metavar="MODEL", help="ids, names or globs")
     found["profile"].add_argument("--speed-only", action="store_true", help="no probes of ability")
-    for name in ("explain", "models", "catalog", "profile", "sync", "teach"):
+    found["top"].add_argument("--once", action="store_true", help="print one frame and end")
+    for name in ("explain", "models", "catalog", "profile", "sync", "teach", "top"):
         found[name].add_argument("--url", help="the daemon's address (default: from the policy)")
         found[name].add_argument("--key", help="the admin key (default: ROUTER_ADMIN_API_KEY)")
     found["models"].add_argument(

@@ -17,6 +17,7 @@ from aiohttp import web
 from llmrouterd import tables
 from llmrouterd.api import live
 from llmrouterd.api.boundary import strays
+from llmrouterd.api.metrics import names_now
 from llmrouterd.api.routes import add_routes
 from llmrouterd.api.state import STATE, State
 from llmrouterd.assemble import Knowledge
@@ -219,8 +220,9 @@ async def _restore_pins(kept: Store, discovery: Discovery) -> None:
 
 
 async def _sweep(state: State) -> None:
-    """Forget old decisions, once an hour."""
+    """Forget old decisions, and the counts of what is no more, once an hour."""
     while True:
+        state.metrics.keep(names_now(state))
         days = state.current.snapshot.policy.storage.decision_days
         work = state.store.run(tables.forget_decisions(time.time() - days * 86400))
         try:

@@ -55,6 +55,7 @@ class _Request:
     snapshot: Snapshot
     started: float
     attempts: list[Attempt]
+    id: str
 
 
 class Dispatcher:
@@ -114,8 +115,10 @@ class Dispatcher:
         snapshot: Snapshot,
         attempts: list[Attempt],
         last: UpstreamError | None = None,
+        id_: str = "",
     ) -> Answer:
-        """The first candidate's answer that begins. Raises the last candidate's error.
+        """The first candidate's answer that begins. Raises the last candidate's error. id_: of
+        the decision.
 
         Failures are added to `attempts`, and models that are already in it are not tried: so
         whoever holds an answer that failed before anything was sent can ask for the next one,
@@ -127,6 +130,7 @@ class Dispatcher:
             snapshot=snapshot,
             started=time.monotonic(),
             attempts=attempts,
+            id=id_,
         )
         loading: tuple[Model, BackendSpec] | None = None
         unreachable: set[str] = set()
@@ -162,14 +166,14 @@ class Dispatcher:
         self._on_event("candidate.failed", {"model": model.id, "error": error.message})
 
     async def embed(
-        self, chat: ChatRequest, decision: Decision, snapshot: Snapshot
+        self, chat: ChatRequest, decision: Decision, snapshot: Snapshot, id_: str = ""
     ) -> tuple[Model, dict[str, Any]]:
         """Embeddings from the first candidate that makes them."""
         last: UpstreamError | None = None
         candidates = self._candidates(decision, snapshot)
         for model, spec in candidates[: snapshot.policy.failover.attempts]:
             try:
-                return model, await self._embed(chat, model, spec, snapshot)
+                return model, await self._embed(chat, model, spec, snapshot, id_)
             except UpstreamError as error:
                 last = error
                 if not error.retryable:
@@ -177,7 +181,7 @@ class Dispatcher:
         raise last or NoModelAvailable("The chosen models are gone; try again.", retry_after=1)
 
     async def _embed(
-        self, chat: ChatRequest, model: Model, spec: BackendSpec, snapshot: Snapshot
+        self, chat: ChatRequest, model: Model, spec: BackendSpec, snapshot: Snapshot, id_: str
     ) -> dict[str, Any]:
         policy = snapshot.policy
         entry = self._pool.lease(spec)
@@ -186,7 +190,8 @@ class Dispatcher:
         answered = False
         self._enter(model, spec)
         try:
-            place = await self._enter_queue(entry, spec, snapshot, ticket_for(chat, None, model))
+            ticket = ticket_for(chat, None, model, id_)
+            place = await self._enter_queue(entry, spec, snapshot, ticket)
             async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):
                 answer = await entry.backend.embed(call_for(chat, model, policy))
             answered = True
@@ -241,7 +246,7 @@ class Dispatcher:
         self._enter(model, spec)
         arrival = self.arrivals if self.in_flight == 1 else 0
         try:
-            ticket = ticket_for(request.chat, decision.signals, model)
+            ticket = ticket_for(request.chat, decision.signals, model, request.id)
             place = await self._enter_queue(entry, spec, request.snapshot, ticket)
             # A load of ours is over by now, and is no part of how fast the model answers.
             warm = warm or self._places.holds(model.id)

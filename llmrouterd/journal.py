@@ -110,19 +110,25 @@ class Journal:
         metrics = self._metrics
         for attempt in outcome.attempts:
             metrics.inc(metrics.failovers, attempt.model)
-        if outcome.status == "client_gone":
-            metrics.inc(metrics.client_gone)
+        end = outcome.status if outcome.status in ("ok", "client_gone") else "failed"
+        if end == "failed" and outcome.ttft is not None:
+            end = "interrupted"
+        metrics.inc(metrics.answers, end)
         if model is None:
             return
         metrics.inc(metrics.decisions, model, decision.signals.category, decision.rule)
+        if end == "ok":
+            metrics.observe(metrics.answer_duration, outcome.seconds, model, outcome.id)
         if outcome.ttft is not None:
-            metrics.observe(metrics.ttft, outcome.ttft, model)
-            if outcome.status not in ("ok", "client_gone"):
-                metrics.inc(metrics.interrupted, model)
+            metrics.observe(metrics.ttft, outcome.ttft, model, outcome.id)
+        if end == "interrupted":
+            metrics.inc(metrics.interrupted, model)
         if outcome.prompt_tokens:
             metrics.inc(metrics.tokens, model, "prompt", by=outcome.prompt_tokens)
         if outcome.completion_tokens:
             metrics.inc(metrics.tokens, model, "completion", by=outcome.completion_tokens)
+            if outcome.generated is not None:
+                metrics.inc(metrics.generation, model, by=outcome.generated)
 
 
 class RecordEncoder:

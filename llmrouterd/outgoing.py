@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
 
 
-def ticket_for(chat: ChatRequest, signals: Signals | None, model: Model) -> Ticket:
+def ticket_for(
+    chat: ChatRequest, signals: Signals | None, model: Model, decision: str = ""
+) -> Ticket:
     """A request's place in the queue: somebody reads a stream as it comes. signals: None of
-    embeddings."""
-    client = signals.client if signals else ""
-    return Ticket(model=model.id, priority=priority_of(chat, signals), client=client)
+    embeddings. decision: its id."""
+    client, priority = signals.client if signals else "", priority_of(chat, signals)
+    return Ticket(model=model.id, priority=priority, client=client, decision=decision)
 
 
 def priority_of(chat: ChatRequest, signals: Signals | None) -> int:

@@ -21,8 +21,9 @@ from tests.support.faults import FaultServer
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
-
 pytest.importorskip("playwright", reason="Playwright is not installed (the extra `test`)")
+from playwright.async_api import expect  # noqa: E402
+
 from tests.support.browser import CHROMIUM, open_browser, open_tab  # noqa: E402
 
 pytestmark = [
@@ -31,7 +32,6 @@ pytestmark = [
         not CHROMIUM, reason="no Chromium here; on Debian: apt-get install chromium"
     ),
 ]
-TABS = ("Live", "Models", "Playground", "Policy")
 HOSTILE = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
 
@@ -259,7 +259,7 @@ async def test_an_edit_of_the_policy(browser: Browser, llamas: Llamas, tmp_path:
             await save.click()
             await page.get_by_text("The file has changed meanwhile").wait_for()
             await page.get_by_role("button", name="Back to the file").click()
-            await page.wait_for_function("document.querySelector('.code').value[0] === '#'")
+            await expect(area).to_have_value(f"# by hand\n{text}")
             await area.fill(f"# by hand\n{edited}")
             await attempt.click()
             await page.get_by_text("It would be accepted").wait_for()

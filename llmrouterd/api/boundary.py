@@ -66,15 +66,16 @@ def guarded(endpoint: str, access: str, handler: Handler) -> Handler:
             response.headers["Server"] = SERVER
             if origin:
                 response.headers["Access-Control-Allow-Origin"] = origin
-        _count(state, endpoint, response.status, time.perf_counter() - started)
+        _count(state, endpoint, response, time.perf_counter() - started)
         return response
 
     return handle
 
 
-def _count(state: State, endpoint: str, status: int, seconds: float) -> None:
-    state.metrics.inc(state.metrics.requests, endpoint, str(status))
-    state.metrics.observe(state.metrics.duration, seconds, endpoint)
+def _count(state: State, endpoint: str, response: web.StreamResponse, seconds: float) -> None:
+    metrics, decision = state.metrics, response.headers.get("x-router-decision", "")
+    metrics.inc(metrics.requests, endpoint, str(response.status))
+    metrics.observe(metrics.duration, seconds, endpoint, decision)
 
 
 def request_id(request: web.Request) -> str:

@@ -1,4 +1,4 @@
-"""Liveness, readiness, metrics. They tell nothing that a stranger may not know."""
+"""Liveness and readiness. They tell nothing that a stranger may not know."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from aiohttp import web
 
 from llmrouterd import __version__
 from llmrouterd.api.state import STATE, json_response
-from llmrouterd.residency.ticket import PRIORITIES
 
 
 async def health(request: web.Request) -> web.Response:
@@ -40,29 +39,4 @@ async def ready(request: web.Request) -> web.Response:
         },
         200 if is_ready else 503,
         None if is_ready else {"retry-after": "2"},
-    )
-
-
-async def metrics(request: web.Request) -> web.Response:
-    """GET /metrics: Prometheus text."""
-    state = request.app[STATE]
-    found = state.metrics
-    found.in_flight.set(state.dispatcher.in_flight)
-    found.dropped.set(state.store.state.dropped)
-    found.backend_up.clear()
-    found.backend_models.clear()
-    for name, backend in state.discovery.backends.items():
-        found.backend_up.labels(name).set(1 if backend.status == "ok" else 0)
-        found.backend_models.labels(name).set(len(backend.facts))
-    found.queue_length.clear()
-    found.memory.clear()
-    for name, host in state.places.hosts.items():
-        for number, priority in enumerate(PRIORITIES):
-            waiting = sum(ticket.priority == number for ticket in host.waiting)
-            found.queue_length.labels(name, priority).set(waiting)
-        for model in host.loaded:
-            found.memory.labels(name, model).set(host.size_of(model))
-    return web.Response(
-        body=found.render(),
-        headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
     )

@@ -160,7 +160,7 @@ async def _send(
     last: UpstreamError | None = None
     signs = Signs(request, snapshot.policy.queue, headers) if chat.stream else None
     while True:
-        opening = dispatcher.open(chat, decision, snapshot, attempts, last)
+        opening = dispatcher.open(chat, decision, snapshot, attempts, last, outcome.id)
         try:
             answer = await _opened(opening, signs, state, decision)
         except RouterError as error:
@@ -235,7 +235,7 @@ async def _embed(
     headers: dict[str, str],
 ) -> web.Response:
     state, snapshot, _ = world
-    model, result = await state.dispatcher.embed(chat, decision, snapshot)
+    model, result = await state.dispatcher.embed(chat, decision, snapshot, outcome.id)
     outcome.model = model
     usage = result.get("usage")
     if isinstance(usage, dict):

@@ -11,6 +11,7 @@ from llmrouterd.api import (
     lessons,
     live,
     memory,
+    metrics,
     openai,
     page,
     policy,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/health", OPEN, health.health),
     ("GET", "/ready", OPEN, health.ready),
-    ("GET", "/metrics", OPEN, health.metrics),
+    ("GET", "/metrics", OPEN, metrics.metrics),
     ("GET", "/ui", OPEN, page.page),
     ("GET", f"/ui/{{file:{page.NAMES}}}", OPEN, page.asset),
     ("GET", "/v1/models", CLIENT, openai.models),

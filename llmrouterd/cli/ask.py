@@ -122,6 +122,32 @@ def ask_daemon(
     options: argparse.Namespace, path: str, body: str | None = None, method: str | None = None
 ) -> Any:
     """The daemon's JSON answer; None after saying why there is none."""
+    found = find_daemon(options)
+    if found is None:
+        return None
+    url, headers = found
+    content = None if body is None else body.encode()
+    try:
+        request = urllib.request.Request(
+            url + path,
+            data=content,
+            headers={"Content-Type": "application/json", **headers},
+            method=method,
+        )
+        with DIRECT.open(request, timeout=30) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        print(f"{url}: {error.status}: {_message(error.read())}", file=sys.stderr)
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", error)
+        print(f"{url}: no daemon answers there ({reason}); start it with serve", file=sys.stderr)
+    except ValueError:
+        print(f"{url}: the answer is not JSON; is this llmrouterd?", file=sys.stderr)
+    return None
+
+
+def find_daemon(options: argparse.Namespace) -> tuple[str, dict[str, str]] | None:
+    """The daemon's address and the headers that let in; None after saying why it is not known."""
     settings = read_settings(os.environ, getattr(options, "policy", None))
     url = options.url
     if not url:
@@ -135,24 +161,7 @@ def ask_daemon(
     key = options.key or settings.environ.get("ROUTER_ADMIN_API_KEY", "")
     if "://" not in url:
         url = f"http://{url}"
-    headers = {"Content-Type": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    content = None if body is None else body.encode()
-    try:
-        request = urllib.request.Request(
-            url.rstrip("/") + path, data=content, headers=headers, method=method
-        )
-        with DIRECT.open(request, timeout=30) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        print(f"{url}: {error.status}: {_message(error.read())}", file=sys.stderr)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        reason = getattr(error, "reason", error)
-        print(f"{url}: no daemon answers there ({reason}); start it with serve", file=sys.stderr)
-    except ValueError:
-        print(f"{url}: the answer is not JSON; is this llmrouterd?", file=sys.stderr)
-    return None
+    return url.rstrip("/"), {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _message(body: bytes) -> str:

@@ -58,6 +58,8 @@ class Places:
         on_event: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._metrics = metrics
+        for priority in PRIORITIES:
+            metrics.inc(metrics.refusals, priority, by=0)
         self._probes = probes()
         self._pool = pool
         self._on_event = on_event
@@ -310,7 +312,8 @@ class Places:
         if action.kind == "load":
             for ticket in waiting:
                 ticket.load_seconds = seconds
-            metrics.observe(metrics.load_seconds, seconds, name)
+            decision = next((ticket.decision for ticket in waiting if ticket.decision), "")
+            metrics.observe(metrics.load_seconds, seconds, name, decision)
             self.mark("load", name)
             self.on_load(model, seconds)
             self._on_event("model.loaded", said)

@@ -25,7 +25,8 @@ class Action(NamedTuple):
 class Ticket:
     """A request in the queue or in flight. priority: index of PRIORITIES. since: its arrival.
     turn: its place between clients. load_seconds: of the load that it has waited for, and evicted
-    what was put out for it. held: it waits for one of its backend's places (`concurrency`)."""
+    what was put out for it. decision: the id of its decision, "" for the router's own. held: it
+    waits for one of its backend's places (`concurrency`)."""
 
     model: str
     priority: int = CHAT
@@ -36,6 +37,7 @@ class Ticket:
     started: float | None = None
     load_seconds: float | None = None
     evicted: tuple[str, ...] = ()
+    decision: str = ""
     held: bool = False
 
     @property
