@@ -110,7 +110,7 @@ async def test_a_chat_of_another_client_appears(
         await dialog.get_by_text("by rule", exact=False).first.wait_for()
         assert await dialog.locator(".candidates svg.bar rect").count() >= 2
         assert "quality" in await dialog.locator(".legend").first.inner_text()
-        await dialog.get_by_role("button", name="Ask").click()
+        await dialog.get_by_role("button", name="Ask", exact=True).click()
         await dialog.get_by_text("not small/smollm2-135m").wait_for()
         assert "prefer" in await dialog.locator(".why table").inner_text()
         await page.keyboard.press("Escape")
@@ -324,6 +324,8 @@ async def test_on_a_phone(browser: Browser, llamas: Llamas, tmp_path: Path, sche
         assert await tab.overflow() == 0
         await page.locator(".decision").first.tap()
         await page.locator("dialog .candidates").wait_for()
+        await page.get_by_role("button", name="Ask", exact=True).tap()
+        await page.locator(".why table").wait_for()
         wide = "dialog => dialog.scrollWidth - dialog.clientWidth"
         assert await page.locator("#decision").evaluate(wide) == 0
         await page.get_by_role("button", name="Close").tap()
@@ -384,6 +386,41 @@ async def test_keys(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
         assert tab.refused
 
 
+async def test_from_elsewhere_without_a_key(
+    browser: Browser, llamas: Llamas, tmp_path: Path
+) -> None:
+    away = {"extra_http_headers": {"X-Forwarded-For": "203.0.113.9"}}
+    async with (
+        box(llamas, tmp_path) as daemon,
+        open_tab(browser, daemon.url + "/ui", **away) as tab,
+    ):
+        said = tab.page.locator("#connection")
+        await expect(said).to_contain_text("set ROUTER_ADMIN_API_KEY")
+        assert await tab.overflow() == 0
+        assert await tab.page.locator(".tile").count() == 0
+
+
+async def test_earlier_decisions(browser: Browser, tmp_path: Path) -> None:
+    async with FaultServer(("ok",)) as server:
+        policy = {"backends": [openai_backend("s", server.url)], "rules": preferring("s/ok")}
+        async with open_running(policy, tmp_path) as daemon:
+            tasks = {"X-Task": "title"}
+            await asyncio.gather(*(daemon.chat(f"Hello {number}") for number in range(40)))
+            await asyncio.gather(*(daemon.chat("Hi", headers=tasks) for _ in range(20)))
+            async with open_tab(browser, daemon.url + "/ui") as tab:
+                rows = tab.page.locator(".decision")
+                more = tab.page.get_by_role("button", name="Earlier ones")
+                await expect(rows).to_have_count(50)
+                await more.click()
+                await expect(rows).to_have_count(60)
+                await expect(more).to_be_hidden()
+                await daemon.chat("One more")
+                await expect(rows).to_have_count(61)
+                await tab.page.get_by_label("background tasks too").uncheck()
+                await expect(rows.filter(visible=True)).to_have_count(41)
+                assert await tab.complaints() == []
+
+
 async def test_a_router_that_comes_back(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
     async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
         page: Page = tab.page
@@ -391,5 +428,4 @@ async def test_a_router_that_comes_back(browser: Browser, llamas: Llamas, tmp_pa
         daemon.state.feed.close()
         await page.get_by_text("not connected").wait_for()
         await page.get_by_text("live", exact=True).wait_for()
-        await asyncio.sleep(0)
         assert await tab.complaints() == []

@@ -97,8 +97,8 @@ export function timePlot(points, marks, most, until) {
     svg("path", { d: `${path}V100H${x(points[0].at)}Z`, class: "under" }),
     svg("path", { d: path, class: "level" }), limit);
   const seen = marks.filter((mark) => mark.at >= from);
-  const glyphs = svg("svg", { class: "marks", height: 14, "aria-hidden": "true" }, seen.map((mark) =>
-    svg("svg", { x: at(mark.at, range), y: 7, overflow: "visible" },
+  const glyphs = svg("svg", { class: "marks", height: 24, "aria-hidden": "true" }, seen.map((mark) =>
+    svg("svg", { x: at(mark.at, range), y: mark.kind === "load" ? 17 : 6, overflow: "visible" },
       svg("path", { d: GLYPHS[mark.kind] || GLYPHS.pin, class: `mark-${mark.kind}` }, svg("title", null, mark.text)))));
   const span = Math.round((until - from) / 60);
   return h("figure", { class: "plot" },

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { barRange, stackedBar } from "./chart.js";
 import { button, field, h, moment, number, percent, seconds, setOptions, show, signed } from "./dom.js";
 
-const FEW = 6;
+const FEW = 6, FEW_WEIGHTS = 3;
 
 // The parts of a described Decision. whyNot(model) -> promise of an answer with `why_not`.
 export function decisionView(described, whyNot) {
@@ -85,19 +85,23 @@ function whyNotForm(described, whyNot) {
 }
 
 function whyNotAnswer(found) {
+  if (!found.terms.length) return h("p", { class: "words" }, found.words);
+  const apart = found.terms.filter((term) => Math.abs(term.difference) >= 0.05);
+  const weights = found.weights.slice(0, FEW_WEIGHTS).map((one, place) =>
+    [place ? " or " : "", h("b", null, `${one.name} ${short(one.to)}`), ` instead of ${short(one.from)}`]);
   return [
-    h("p", { class: "words" }, found.words),
+    h("p", null, found.words.split("\n")[0]),
     found.same_policy === false ? h("p", { class: "quiet" }, "Decided again by the present policy; it was another one then.") : null,
-    found.terms.length ? h("table", null,
-      h("thead", null, h("tr", null, ["term", "chosen", found.model, "difference"].map((name, place) =>
+    h("table", null,
+      h("thead", null, h("tr", null, ["term", "chosen", "this one", "difference"].map((name, place) =>
         h("th", { scope: "col", class: place ? "figure" : "" }, name)))),
-      h("tbody", null, found.terms.map((term) => h("tr", null, h("td", null, term.name),
-        [term.chosen, term.other, term.difference].map((value) =>
-          h("td", { class: "figure" }, signed(value))))))) : null,
-    found.weights.length ? h("p", null, "It would have been chosen with ", found.weights.map((weight, place) =>
-      [place ? " or " : "", h("b", null, `${weight.name} ${number(weight.to, 2)}`), ` instead of ${number(weight.from, 2)}`]), ".") : null,
+      h("tbody", null, apart.map((term) => h("tr", null, h("td", { class: "name" }, term.name),
+        [term.chosen, term.other, term.difference].map((value) => h("td", { class: "figure" }, signed(value))))))),
+    weights.length ? h("p", { class: "change" }, "It would be chosen with the weight ", weights, ".") : null,
   ];
 }
+
+const short = (value) => String(Number(value.toPrecision(4)));
 
 // Show a stored decision in the dialog.
 export async function openDecision(id) {
