@@ -62,14 +62,14 @@ export function dotPlot(quality, label) {
     svg("title", null, text));
 }
 
-// Parts of a whole: [{name, value, kind}]. Without a whole, of their sum.
+// Parts of a whole: [{name, value, kind}], kind as a class. Without a whole, of their sum.
 export function shareBar(parts, whole, label) {
   const sum = parts.reduce((total, part) => total + part.value, 0);
   const most = Math.max(whole || 0, sum) || 1;
   let from = 0;
-  const boxes = parts.map((part, place) => {
+  const boxes = parts.map((part) => {
     const box = svg("rect", { x: `${(100 * from) / most}%`, width: `${(100 * part.value) / most}%`,
-      height: 14, class: part.kind || `part-${place % 6}` }, svg("title", null, `${part.name} ${bytes(part.value)}`));
+      height: 14, class: part.kind }, svg("title", null, `${part.name} ${bytes(part.value)}`));
     from += part.value;
     return box;
   });

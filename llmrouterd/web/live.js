@@ -5,7 +5,14 @@ import { shareBar, timePlot } from "./chart.js";
 import { openDecision } from "./decision.js";
 import { button, bytes, card, clock, h, number, seconds, show } from "./dom.js";
 
-const MOST_ROWS = 300;
+const MOST_ROWS = 300, HUES = 6;
+const hues = new Map();
+
+// A model keeps its colour, whatever is loaded beside it.
+function hue(model) {
+  if (!hues.has(model)) hues.set(model, hues.size % HUES);
+  return hues.get(model);
+}
 
 export function live(panel) {
   const parts = Object.fromEntries(
@@ -95,15 +102,15 @@ function hostBlock() {
 }
 
 function holds(host, known) {
-  const sized = host.models.filter((one) => one.bytes);
-  const shares = sized.map((one) => ({ name: one.model, value: one.bytes }));
+  const shares = host.models.filter((one) => one.bytes)
+    .map((one) => ({ name: one.model, value: one.bytes, kind: `part-${hue(one.model)}` }));
   if (host.foreign_bytes) shares.push({ name: "others", value: host.foreign_bytes, kind: "foreign" });
   const used = `${bytes(host.used_bytes)}${host.total_bytes ? ` of ${bytes(host.total_bytes)}` : ""}`;
   return [
     h("h3", null, host.name, known && h("span", { class: "quiet" }, ` ${used}`)),
     known && shareBar(shares, host.total_bytes, `${used} in use on ${host.name}`),
     moving(host),
-    h("ul", { class: "rows" }, host.models.map((one) => loaded(one, sized.indexOf(one)))),
+    h("ul", { class: "rows" }, host.models.map(loaded)),
     !host.models.length && h("p", { class: "quiet" }, "Nothing is loaded."),
   ];
 }
@@ -120,14 +127,14 @@ function moving(host) {
     ` ${models.join(", ")}, since ${seconds(since)}`);
 }
 
-function loaded(one, place) {
+function loaded(one) {
   const busy = [
     one.in_flight && `${one.in_flight} answering`,
     one.elsewhere && `${one.elsewhere} of other clients`,
     one.waiting && `${one.waiting} waiting`,
   ].filter(Boolean).join(", ");
   return h("li", { class: "row" },
-    h("span", { class: `key ${place < 0 ? "" : `key-${place % 6}`}`, "aria-hidden": "true" }),
+    h("span", { class: `key ${one.bytes ? `key-${hue(one.model)}` : ""}`, "aria-hidden": "true" }),
     h("span", { class: "name" }, one.model, one.pinned && h("span", { class: "badge" }, "pinned")),
     h("span", { class: "quiet" }, busy || "idle"),
     h("span", { class: "figure" }, one.bytes ? bytes(one.bytes) : ""));

@@ -10,8 +10,8 @@ export function policy(panel) {
   const about = h("div", { class: "stack" }), past = h("div"), result = h("div", { class: "stack" });
   const said = h("p", { role: "status", class: "quiet" });
   const check = button("Try this edit", tryEdit, { class: "primary" });
-  const save = button("Save", saveEdit), back = button("Back to the file", load);
-  let file = null, tried = "", state = null;
+  const save = button("Save", saveEdit), back = button("Back to the file", () => load());
+  let file = null, tried = "", state = null, refused;
   panel.append(h("div", { class: "columns" },
     h("div", { class: "wide-column" }, h("section", { class: "card stack" }, h("h2", null, "The policy"), edit.element,
       h("div", { class: "line" }, check, save, back, said)), result),
@@ -22,20 +22,26 @@ export function policy(panel) {
     said.textContent = text;
   };
 
+  const differs = () => file !== null && edit.text !== file.text;
+
   function changed() {
-    const differs = file !== null && edit.text !== file.text;
-    back.disabled = !differs;
+    back.disabled = !differs();
     check.disabled = file === null;
     // Only what was tried without a problem can be saved.
-    save.disabled = !differs || tried !== edit.text;
+    save.disabled = !differs() || tried !== edit.text;
     save.hidden = !state?.editable;
   }
 
-  async function load() {
+  // Read the file; where only news are looked for, an unchanged one stays as it is shown.
+  async function load(news = false) {
     try {
       await describe();
-      file = await get("admin/policy/text");
-      edit.text = file.text;
+      const found = await get("admin/policy/text");
+      if (news && found.digest === file?.digest && refused === state.rejected?.digest) return;
+      if (news && differs()) return; // somebody has begun to write meanwhile
+      edit.text = found.text;
+      file = { ...found, text: edit.text }; // with the line ends of a text area
+      refused = state.rejected?.digest;
       tried = "";
       result.replaceChildren();
       tell(`${file.file}${state.editable ? "" : "; saving from here is off"}`);
@@ -108,11 +114,11 @@ export function policy(panel) {
   return {
     open() {
       // What is being written is not thrown away by a look at another tab.
-      if (file === null || edit.text === file.text) load();
+      if (!differs()) load(true);
     },
     event(name) {
       if (name !== "policy") return;
-      if (file === null || edit.text === file.text) load();
+      if (!differs()) load(true);
       else describe().then(() => tell("The policy was reloaded meanwhile.")).catch((error) => tell(error.message, true));
     },
   };
