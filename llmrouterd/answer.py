@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmrouterd.errors import UpstreamTimeout
+from llmrouterd.errors import UpstreamInvalid, UpstreamTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmrouterd.backends.base import Frame, Stream
+    from llmrouterd.backends.base import Backend, Call, Frame, Stream
     from llmrouterd.catalog import Model
     from llmrouterd.errors import UpstreamError
     from llmrouterd.explanation import Attempt
     from llmrouterd.policy import BackendSpec
     from llmrouterd.residency.ticket import Ticket
+    from llmrouterd.spending import Bill
 
 
 @dataclass(slots=True)
 class Answer:
-    """A running answer. Whoever holds it must call `close`, also after an error.
+    """A running answer. Whoever holds it must call `close`, also after an error; it settles the
+    bill, where there is one.
 
     `started`, `asked_at` (of this candidate) and `first_at` are monotonic seconds. `warm`: the
     model was loaded before. `arrival` counts the requests that had come, 0 where another ran.
@@ -41,10 +44,17 @@ class Answer:
     asked_at: float = 0.0
     warm: bool = False
     arrival: int = 0
+    bill: Bill | None = None
     _closed: bool = field(default=False)
 
     async def next(self) -> list[Frame] | None:
         """The next frames, None at the end. Raises UpstreamError."""
+        frames = await self._next()
+        if frames and self.bill is not None:
+            self.bill.read(frames)
+        return frames
+
+    async def _next(self) -> list[Frame] | None:
         if self._first is not None:
             frames, self._first = self._first, None
             return frames
@@ -66,3 +76,39 @@ class Answer:
             self._closed = True
             self._stream.close()
             self._release(error)
+            if self.bill is not None:
+                self.bill.read(self._first or ())
+                self.bill.settle()
+
+
+async def begin(backend: Backend, call: Call, spec: BackendSpec) -> tuple[Stream, list[Frame]]:
+    """The stream of an answer and its first frames, within the time for the first token. Raises
+    UpstreamError, and then the stream is closed."""
+    stream: Stream | None = None
+    begun = False
+    try:
+        async with asyncio.timeout(spec.timeouts.first_token or None):
+            stream = await backend.stream(call)
+            first = await _first_frames(stream, spec)
+        begun = True
+        return stream, first
+    except TimeoutError:
+        limit = spec.timeouts.first_token
+        raise UpstreamTimeout(f"{spec.name} sent no token within {limit:g} s.") from None
+    finally:
+        if stream is not None and not begun:
+            stream.close()
+
+
+async def _first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
+    """Frames up to and with the first that carries something; comments before it are kept."""
+    kept: list[Frame] = []
+    while True:
+        frames = await stream.next(None)
+        if frames is None:
+            raise UpstreamInvalid(f"{spec.name} sent an empty answer.")
+        kept += frames
+        if any(frame.chunk is not None for frame in frames):
+            return kept
+        if any(frame.done for frame in frames):
+            raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")

@@ -37,6 +37,7 @@ from llmrouterd.profiling.worker import Profiler
 from llmrouterd.residency.loaded import Residency
 from llmrouterd.residency.places import Places
 from llmrouterd.snapshot import Current
+from llmrouterd.spending import Spending
 from llmrouterd.store import Store
 from llmrouterd.tasks import guard
 from llmrouterd.token_count import TokenCounter
@@ -89,7 +90,7 @@ async def open_daemon(
     discovery = Discovery(current, pool, residency, known, log)
     hooks.changed = discovery.wake
     places = _open_places(pool, metrics, log, discovery, stack)
-    dispatcher = Dispatcher(pool, residency, places, log)
+    dispatcher = Dispatcher(pool, residency, places, Spending(kept, metrics, log), log)
     benchmarks = BenchmarkWorker(current, discovery, kept, log)
     benchmarks.count_matches = discovery.matched
     feedback = Feedback(discovery, kept, log)
@@ -98,7 +99,7 @@ async def open_daemon(
     places.on_load = profiler.observe_load
     lessons = Lessons(current, kept, log)
     await _restore(kept, profiler, benchmarks, (feedback, lessons))
-    await _restore_pins(kept, discovery)
+    await _restore_sums(kept, discovery, dispatcher.spending)
     edits = Edits(settings, current, kept, log)
     await edits.restore()
     reloader = Reloader(settings, current, discovery, metrics, log)
@@ -211,12 +212,14 @@ async def _restore(
     profiler.restore(profiles)
 
 
-async def _restore_pins(kept: Store, discovery: Discovery) -> None:
+async def _restore_sums(kept: Store, discovery: Discovery, spending: Spending) -> None:
+    """Read back the owner's pins and what answers have cost."""
     try:
-        rows = await asyncio.wrap_future(kept.run(tables.all_rows("pins")))
+        pins = await asyncio.wrap_future(kept.run(tables.all_rows("pins")))
+        spending.restore(await asyncio.wrap_future(kept.run(tables.all_rows("spending"))))
     except (sqlite3.Error, OSError):
         return  # the store has said so itself
-    discovery.learn(pins={row["model"]: bool(row["pinned"]) for row in rows})
+    discovery.learn(pins={row["model"]: bool(row["pinned"]) for row in pins})
 
 
 async def _sweep(state: State) -> None:

@@ -97,6 +97,7 @@ _SCHEMA = {
                 "resident": _TEXTS,
                 "busy": {**_MAPPING, "additionalProperties": {"type": "integer"}},
                 "cooling": {**_MAPPING, "additionalProperties": {"type": "string"}},
+                "spent": {**_MAPPING, "additionalProperties": {"type": "string"}},
                 "slots": {**_MAPPING, "additionalProperties": {"type": "integer", "minimum": 1}},
                 "sticky": _TEXT,
                 "standing": {
@@ -155,6 +156,7 @@ def read_load(live: Mapping[str, Any]) -> Load:
         resident=frozenset(live.get("resident") or ()),
         busy=live.get("busy") or {},
         cooling=live.get("cooling") or {},
+        spent=live.get("spent") or {},
         slots=live.get("slots") or {},
         sticky=live.get("sticky") or "",
         standing={

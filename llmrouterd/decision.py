@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmrouterd.catalog import Catalog
-from llmrouterd.errors import ModelNotFound, NoCapableModel, NoModelAvailable
+from llmrouterd.errors import BudgetSpent, ModelNotFound, NoCapableModel, NoModelAvailable
 from llmrouterd.gates import Gate, Rejection
 from llmrouterd.policy import PRESETS
 from llmrouterd.scorer import Candidate, Load, Scorer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from llmrouterd.catalog import Model
-    from llmrouterd.policy import Policy, Rule, When
+    from llmrouterd.policy import Policy, When
     from llmrouterd.signals import Signals
 
 
@@ -94,13 +94,14 @@ def decide(
     rule = next(rule for rule in policy.rules if matches(rule.when, signals, rule.name))
     preset = signals.preset or (ask.preset if ask else "") or rule.preset or policy.scoring.preset
     scorer = Scorer(signals, policy, rule, rule.weights[preset], load)
+    gate = Gate(rule, signals, policy, catalog, load)
     mode, name = "routed", rule.name
     rejected: tuple[Rejection, ...] = ()
     if ask is not None and ask.models is not None:
         mode, name = "explicit", "explicit"
-        ranked = rank(scorer.score(model) for model in ask.models)
+        ranked = rank(scorer.score(model) for model in _affordable(ask.models, gate))
     else:
-        fit, rejected = _fit(rule, signals, policy, catalog, load)
+        fit, rejected = _fit(gate, catalog)
         if not fit:
             raise _nobody(signals, catalog, rejected)
         if signals.task and rule.when.task is None and not rule.use:
@@ -151,15 +152,23 @@ def matches(when: When, signals: Signals, rule: str) -> bool:
     )
 
 
-def _fit(
-    rule: Rule, signals: Signals, policy: Policy, catalog: Catalog, load: Load
-) -> tuple[list[Model], tuple[Rejection, ...]]:
+def _affordable(models: Iterable[Model], gate: Gate) -> list[Model]:
+    """Models that a client has named, without those that no budget is left for. Raises
+    BudgetSpent where none remains."""
+    against = [(model, gate.budget(model)) for model in models]
+    fit = [model for model, found in against if found is None]
+    if not fit:
+        reasons = [Rejection(model.id, *found) for model, found in against if found]
+        raise BudgetSpent(f"No budget is left for this. {_reasons(tuple(reasons))}")
+    return fit
+
+
+def _fit(gate: Gate, catalog: Catalog) -> tuple[list[Model], tuple[Rejection, ...]]:
     """The models that can serve, and the others with their reasons.
 
     What can be bent is bent only when nobody is left: a model that is cooling is better than
     none, and so is one whose context may cut the answer short.
     """
-    gate = Gate(rule, signals, policy, catalog, load)
     fit: list[Model] = []
     rejected: list[Rejection] = []
     for model in catalog.models:
@@ -201,10 +210,12 @@ _BY_NAME = frozenset({"disabled", "fallback", "use", "only", "exclude"})
 
 def _nobody(
     signals: Signals, catalog: Catalog, rejected: tuple[Rejection, ...]
-) -> NoCapableModel | NoModelAvailable:
+) -> NoCapableModel | NoModelAvailable | BudgetSpent:
     if not catalog.models:
         return NoModelAvailable("No backend serves a model now; see GET /ready.", retry_after=5)
     reasons = _reasons(rejected)
+    if any(rejection.gate == "budget" for rejection in rejected):
+        return BudgetSpent(f"No budget is left for this. {reasons}")
     if any(rejection.gate == "fallback" for rejection in rejected):
         return NoModelAvailable(f"No model can serve this now. {reasons}", retry_after=5)
     needs = ", ".join(sorted(signals.needs)) or "nothing special"

@@ -11,14 +11,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.answer import Answer
+from llmrouterd.answer import Answer, begin
 from llmrouterd.cooldown import Cooldowns
 from llmrouterd.errors import (
     NoModelAvailable,
     UpstreamBusy,
     UpstreamError,
     UpstreamInterrupted,
-    UpstreamInvalid,
     UpstreamLoading,
     UpstreamStatus,
     UpstreamTimeout,
@@ -32,7 +31,6 @@ from llmrouterd.scorer import Load
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmrouterd.backends.base import Frame, Stream
     from llmrouterd.backends.pool import BackendPool, Entry
     from llmrouterd.catalog import Model
     from llmrouterd.chat import ChatRequest
@@ -41,7 +39,9 @@ if TYPE_CHECKING:
     from llmrouterd.residency.loaded import Residency
     from llmrouterd.residency.places import Places
     from llmrouterd.residency.ticket import Ticket
+    from llmrouterd.signals import Signals
     from llmrouterd.snapshot import Snapshot
+    from llmrouterd.spending import Bill, Spending
 
 _LOADING_POLL = 0.5
 
@@ -66,9 +66,11 @@ class Dispatcher:
         pool: BackendPool,
         residency: Residency,
         places: Places,
+        spending: Spending,
         on_event: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._pool = pool
+        self.spending = spending
         self._residency = residency
         self._places = places
         self._on_event = on_event
@@ -98,6 +100,7 @@ class Dispatcher:
             slots=self._residency.slots,
             sticky=sticky[0] if sticky and sticky[1] > time.monotonic() else "",
             standing=self._places.standing(snapshot, priority),
+            spent=self.spending.spent(snapshot.policy.backends),
         )
 
     def remember(self, session: str, model: str, policy: Policy) -> None:
@@ -173,7 +176,8 @@ class Dispatcher:
         candidates = self._candidates(decision, snapshot)
         for model, spec in candidates[: snapshot.policy.failover.attempts]:
             try:
-                return model, await self._embed(chat, model, spec, snapshot, id_)
+                signals = decision.signals
+                return model, await self._embed(chat, signals, model, spec, snapshot, id_)
             except UpstreamError as error:
                 last = error
                 if not error.retryable:
@@ -181,20 +185,30 @@ class Dispatcher:
         raise last or NoModelAvailable("The chosen models are gone; try again.", retry_after=1)
 
     async def _embed(
-        self, chat: ChatRequest, model: Model, spec: BackendSpec, snapshot: Snapshot, id_: str
+        self,
+        chat: ChatRequest,
+        signals: Signals,
+        model: Model,
+        spec: BackendSpec,
+        snapshot: Snapshot,
+        id_: str,
     ) -> dict[str, Any]:
         policy = snapshot.policy
         entry = self._pool.lease(spec)
         failure: UpstreamError | None = None
+        bill: Bill | None = None
         place: Ticket | None = None
         answered = False
         self._enter(model, spec)
         try:
-            ticket = ticket_for(chat, None, model, id_)
+            ticket = ticket_for(chat, None, model, policy, id_)
             place = await self._enter_queue(entry, spec, snapshot, ticket)
+            bill = self.spending.open(model, spec, signals, policy)
             async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):
                 answer = await entry.backend.embed(call_for(chat, model, policy))
             answered = True
+            if bill is not None:
+                bill.count(answer.get("usage"))
             return answer
         except TimeoutError:
             failure = UpstreamTimeout(f"{spec.name} made no embeddings in time.")
@@ -203,6 +217,8 @@ class Dispatcher:
             failure = error
             raise
         finally:
+            if bill is not None:
+                bill.settle() if answered else bill.fail(failure)
             if place is not None:
                 self._leave_queue(entry, place)
             self._leave(model, spec, policy, failure, answered)
@@ -238,7 +254,7 @@ class Dispatcher:
         policy, decision = request.snapshot.policy, request.decision
         entry = self._pool.lease(spec)
         call = call_for(request.chat, model, policy, decision.signals)
-        stream: Stream | None = None
+        bill: Bill | None = None
         place: Ticket | None = None
         answered = False
         failure: UpstreamError | None = None
@@ -246,27 +262,21 @@ class Dispatcher:
         self._enter(model, spec)
         arrival = self.arrivals if self.in_flight == 1 else 0
         try:
-            ticket = ticket_for(request.chat, decision.signals, model, request.id)
+            ticket = ticket_for(request.chat, decision.signals, model, policy, request.id)
             place = await self._enter_queue(entry, spec, request.snapshot, ticket)
             # A load of ours is over by now, and is no part of how fast the model answers.
             warm = warm or self._places.holds(model.id)
             asked_at = time.monotonic()
-            async with asyncio.timeout(spec.timeouts.first_token or None):
-                stream = await entry.backend.stream(call)
-                first = await _first_frames(stream, spec)
+            bill = self.spending.open(model, spec, decision.signals, policy)
+            stream, first = await begin(entry.backend, call, spec)
             answered = True
-        except TimeoutError:
-            failure = UpstreamTimeout(
-                f"{spec.name} sent no token within {spec.timeouts.first_token:g} s."
-            )
-            raise failure from None
         except UpstreamError as error:
             failure = error
             raise
         finally:
             if not answered:
-                if stream is not None:
-                    stream.close()
+                if bill is not None:
+                    bill.fail(failure)
                 if place is not None:
                     self._leave_queue(entry, place)
                 self._pool.release(entry)
@@ -290,6 +300,7 @@ class Dispatcher:
             asked_at=asked_at,
             warm=warm,
             arrival=arrival,
+            bill=bill,
             _stream=stream,
             _first=first,
             _release=release,
@@ -364,20 +375,6 @@ class Dispatcher:
         key = spec.name if isinstance(error, UpstreamUnreachable) else model.id
         if self.cooldowns.failed(key, error.message, policy.failover, now):
             self._on_event("backend.cooled", {"key": key, "reason": error.message})
-
-
-async def _first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
-    """Frames up to and with the first that carries something; comments before it are kept."""
-    kept: list[Frame] = []
-    while True:
-        frames = await stream.next(None)
-        if frames is None:
-            raise UpstreamInvalid(f"{spec.name} sent an empty answer.")
-        kept += frames
-        if any(frame.chunk is not None for frame in frames):
-            return kept
-        if any(frame.done for frame in frames):
-            raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")
 
 
 def interrupted(spec: BackendSpec) -> UpstreamInterrupted:

@@ -11,6 +11,7 @@
     ├── Conflict                     409     invalid_request_error   conflict
     ├── RequestTimeout               408     invalid_request_error   request_timeout
     ├── RateLimited                  429     rate_limit_error        rate_limit_exceeded
+    ├── BudgetSpent                  402     insufficient_quota      budget_spent
     ├── NoCapableModel               400     invalid_request_error   no_capable_model
     ├── NoModelAvailable             503     service_unavailable     no_model_available
     ├── Draining                     503     service_unavailable     shutting_down
@@ -143,6 +144,14 @@ class RateLimited(RouterError):
     def __init__(self, message: str, *, retry_after: float, headers: Mapping[str, str]) -> None:
         super().__init__(message, retry_after=retry_after)
         self.headers |= headers
+
+
+class BudgetSpent(RouterError):
+    """Only models could serve this whose backend's budget is spent."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "budget_spent"
 
 
 class NoCapableModel(RouterError):

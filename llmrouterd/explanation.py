@@ -72,6 +72,7 @@ def describe_load(load: Load) -> dict[str, Any]:
         "slots": dict(load.slots),
         "sticky": load.sticky,
         "standing": {model: standing._asdict() for model, standing in load.standing.items()},
+        "spent": dict(load.spent),
     }
 
 

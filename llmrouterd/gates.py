@@ -24,7 +24,7 @@ class Rejection(NamedTuple):
 class Gate:
     """The gates of one request. Hard ones come before those that may be bent."""
 
-    __slots__ = ("_load", "_owner_pick", "_policy", "_rule", "_signals", "_spare")
+    __slots__ = ("_budgets", "_load", "_owner_pick", "_policy", "_rule", "_signals", "_spare")
 
     def __init__(
         self, rule: Rule, signals: Signals, policy: Policy, catalog: Catalog, load: Load
@@ -33,6 +33,7 @@ class Gate:
         self._signals = signals
         self._policy = policy
         self._load = load
+        self._budgets = {spec.name for spec in policy.backends if spec.budget}
         self._spare = all(model.fallback for model in catalog.models)
         wanted = rule.use
         if signals.kind == "embeddings":
@@ -42,7 +43,7 @@ class Gate:
 
     def reason(self, model: Model) -> Rejection | None:
         """The first gate that the model fails, None if it passes all."""
-        for gate in (self._declared, self._capable, self._required, self._fits):
+        for gate in (self._declared, self._capable, self._required, self.budget, self._fits):
             found = gate(model)
             if found is not None:
                 return Rejection(model.id, *found)
@@ -51,6 +52,14 @@ class Gate:
             return Rejection(model.id, "memory", standing.reason)
         cooling = self._load.cooling.get(model.id)
         return None if cooling is None else Rejection(model.id, "cooling", cooling)
+
+    def budget(self, model: Model) -> tuple[str, str] | None:
+        """What the backend's budget says against a model; never bent, and whoever names it."""
+        if model.backend in self._load.spent:
+            return "budget", self._load.spent[model.backend]
+        if model.price is None and model.backend in self._budgets:
+            return "budget", "its backend has a budget, and its price is not known (models[].price)"
+        return None
 
     def _declared(self, model: Model) -> tuple[str, str] | None:
         rule = self._rule

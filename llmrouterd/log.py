@@ -25,6 +25,7 @@ _WARNINGS = (
     ".estimated",
     ".misfit",
     ".restart_needed",
+    ".spent",
 )
 _ERRORS = (".crashed",)
 _HIDDEN_NAMES = frozenset(

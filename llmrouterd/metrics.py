@@ -73,6 +73,10 @@ class Metrics:
             "model",
         )
         self.tokens = self._counter("tokens_total", "Tokens by kind.", "model", "kind")
+        self.spent = self._counter("spent_dollars_total", "What answers have cost.", "model")
+        self.budget_left = self._gauge(
+            "budget_left_dollars", "Left of a budget.", "backend", "period"
+        )
         self.generation = self._counter(
             "generation_seconds_total",
             "From first tokens to ends, of answers whose tokens were counted.",

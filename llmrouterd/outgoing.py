@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from llmrouterd.backends.base import Call
 from llmrouterd.effort import effort_of
-from llmrouterd.residency.ticket import API, CHAT, TASK, Ticket
+from llmrouterd.residency.ticket import API, CHAT, PRIORITIES, TASK, Ticket
 from llmrouterd.scorer import sends_tools
 from llmrouterd.signature import strip_history
 
@@ -20,19 +20,20 @@ _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "fun
 
 
 def ticket_for(
-    chat: ChatRequest, signals: Signals | None, model: Model, decision: str = ""
+    chat: ChatRequest, signals: Signals | None, model: Model, policy: Policy, decision: str = ""
 ) -> Ticket:
-    """A request's place in the queue: somebody reads a stream as it comes. signals: None of
-    embeddings. decision: its id."""
-    client, priority = signals.client if signals else "", priority_of(chat, signals)
+    """A request's place in the queue. signals: None of embeddings. decision: its id."""
+    client, priority = signals.client if signals else "", priority_of(chat, signals, policy)
     return Ticket(model=model.id, priority=priority, client=client, decision=decision)
 
 
-def priority_of(chat: ChatRequest, signals: Signals | None) -> int:
-    """A request's priority, an index of PRIORITIES."""
+def priority_of(chat: ChatRequest, signals: Signals | None, policy: Policy) -> int:
+    """A request's priority, an index of PRIORITIES: somebody reads a stream as it comes, and
+    none is better than its client's."""
     if signals is None:
         return API
-    return TASK if signals.task else CHAT if chat.stream else API
+    own = TASK if signals.task else CHAT if chat.stream else API
+    return max(own, PRIORITIES.index(policy.auth.priority(signals.client)))
 
 
 def call_for(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import re2
 
+from llmrouterd.policy_budget import NO_BUDGET, Budget
 from llmrouterd.policy_profiling import Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 from llmrouterd.policy_residency import Queue, Residency
@@ -118,6 +119,7 @@ class BackendSpec:
     models: tuple[ManagedModel, ...]
     stream_usage: bool
     remote: bool
+    budget: Budget = NO_BUDGET
 
     @property
     def fallback(self) -> bool:
@@ -285,11 +287,13 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientKey:
-    """`digest` is the SHA-256 of the key; the key itself is not kept."""
+    """`digest` is the SHA-256 of the key; the key itself is not kept. priority: the best that
+    its requests can have in the queue."""
 
     name: str
     digest: bytes
     limit: RateLimit
+    priority: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,6 +305,10 @@ class Auth:
     client_limit: RateLimit
     admin_requests_per_minute: int
     failed_keys_per_minute: int
+
+    def priority(self, client: str) -> str:
+        """The best priority of a client's requests, by its key's name."""
+        return next((one.priority for one in self.clients if one.name == client), "chat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,8 @@ class Load:
     resident: ids of loaded models. busy: requests in flight by model id. cooling: model id ->
     why it is left alone for now. slots: how many requests a model answers at once (default 1).
     sticky: the model that this conversation already uses, "" for none. standing: how models stand
-    in their host's memory and queue, where that is known.
+    in their host's memory and queue, where that is known. spent: backend -> why its budget lets it
+    answer no more.
     """
 
     resident: frozenset[str] = frozenset()
@@ -54,6 +55,7 @@ class Load:
     slots: Mapping[str, int] = field(default_factory=dict)
     sticky: str = ""
     standing: Mapping[str, Standing] = field(default_factory=dict)
+    spent: Mapping[str, str] = field(default_factory=dict)
 
 
 class Candidate(NamedTuple):

@@ -80,6 +80,7 @@ MIGRATIONS: tuple[str, ...] = (
         summary TEXT NOT NULL DEFAULT ''
     );
     """,
+    "CREATE TABLE spending (backend TEXT, day TEXT, usd REAL, PRIMARY KEY (backend, day));",
 )
 
 # All pieces that decisions still refer to, by way of others.
@@ -309,6 +310,20 @@ def forget_example(id_: int) -> Callable[[Database], list[dict[str, Any]]]:
         with database.conn as connection:
             connection.execute("DELETE FROM examples WHERE id = ?", [id_])
         return examples(database)
+
+    return query
+
+
+def add_spending(backend: str, day: str, usd: float) -> Callable[[Database], None]:
+    """Add dollars to a backend's sum of a day (YYYY-MM-DD)."""
+
+    def query(database: Database) -> None:
+        with database.conn as connection:
+            connection.execute(
+                "INSERT INTO spending (backend, day, usd) VALUES (?, ?, ?) "
+                "ON CONFLICT (backend, day) DO UPDATE SET usd = usd + excluded.usd",
+                [backend, day, usd],
+            )
 
     return query
 

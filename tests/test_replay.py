@@ -92,6 +92,7 @@ loads = st.builds(
     slots=st.dictionaries(st.sampled_from(IDS), st.integers(1, 4)),
     sticky=st.sampled_from(["", *IDS]),
     standing=st.dictionaries(st.sampled_from(IDS), standings),
+    spent=st.sampled_from([{}, {"elsewhere": "spent 2.00 of 2.00 dollars today"}]),
 )
 asked = st.builds(
     signals,
@@ -465,6 +466,11 @@ async def test_why_not_over_the_api(
     missing = await daemon.post("/admin/explain?why_not=nobody", body)
     assert missing.status == 404
     id_ = (await daemon.chat("Write python")).headers["x-router-decision"]
+    title = "### Task:\nGenerate a concise title summarizing the chat history."
+    task = await daemon.chat(title)
+    other = {"small:1b": "large:8b", "large:8b": "small:1b"}[task.headers["x-router-model"]]
+    place = f"/admin/decisions/{task.headers['x-router-decision']}?why_not={other}"
+    assert "background tasks take" in (await daemon.get(place)).data["why_not"]["words"]
     kept = (await daemon.get(f"/admin/decisions/{id_}?why_not=o/small:1b")).data["why_not"]
     assert kept["same_policy"] is True
     assert kept["model"] == "o/small:1b"

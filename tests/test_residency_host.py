@@ -75,8 +75,11 @@ class HostMachine(RuleBasedStateMachine):
             assert model in self.memory
             assert not any(ticket.model == model for ticket in self.host.running), "busy eviction"
             assert not self.models[model].pinned, "a pinned model is put out"
-            age = self.now - self.host.loaded[model].since
-            assert age >= self.limits.minimum, "put out before its minimum residency"
+            live, moving = self.host.loaded[model], self.host.moving
+            if self.now - live.since < self.limits.minimum:
+                assert live.fleeting, "put out before its minimum residency"
+                wanted = [each for each in self.host.waiting if each.model == moving.target]
+                assert any(not each.background for each in wanted), "put out for no chat"
 
     @rule(
         model=st.sampled_from(sorted(SIZES)),
@@ -367,3 +370,22 @@ def test_what_a_model_was_put_out_for_is_loaded_next() -> None:
     assert kinds(host) == [("load", "a")]
     host.set_loaded("a", 33.0)
     assert host.running == [other]
+
+
+def test_what_was_loaded_for_background_work_makes_no_chat_wait() -> None:
+    host = make(minimum=10.0)
+    profiled = Ticket(model="d", priority=3)
+    host.arrive(profiled, 0.0)
+    host.set_loaded("d", 1.0)
+    host.leave(profiled, 2.0)
+    host.take()
+    host.arrive(Ticket(model="a"), 3.0)
+    assert kinds(host) == [("unload", "d")]
+    host.set_unloaded("d", 3.5)
+    host.set_loaded("a", 5.0)
+    host.leave(host.running[0], 6.0)
+    host.take()
+    host.arrive(Ticket(model="d"), 7.0)
+    assert kinds(host) == []  # the chat's model has its time
+    host.advance(15.5)
+    assert kinds(host) == [("unload", "a")]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from llmrouterd.catalog import Model
     from llmrouterd.decision import Decision
-    from llmrouterd.policy import Policy
+    from llmrouterd.policy import BackendSpec, Policy
 
 
 async def models(request: web.Request) -> web.Response:
@@ -94,10 +94,16 @@ def backends_data(state: State) -> list[dict[str, Any]]:
                     for key, reason in cooling.items()
                     if key == name or key.startswith(name + "/")
                 },
+                "spending": state.dispatcher.spending.describe(_spec_of(state, health.spec)),
                 **health.entry.backend.state(),
             }
         )
     return found
+
+
+def _spec_of(state: State, known: BackendSpec) -> BackendSpec:
+    """A backend as the policy has it now, which discovery follows a moment later."""
+    return state.current.snapshot.policy.backend(known.name) or known
 
 
 async def decisions(request: web.Request) -> web.Response:

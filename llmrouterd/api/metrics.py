@@ -72,6 +72,10 @@ def _set_gauges(state: State) -> None:
     for name, backend in state.discovery.backends.items():
         found.backend_up.labels(name).set(1 if backend.status == "ok" else 0)
         found.backend_models.labels(name).set(len(backend.facts))
+    found.budget_left.clear()
+    for spec in state.current.snapshot.policy.backends:
+        for period, usd in state.dispatcher.spending.left(spec).items():
+            found.budget_left.labels(spec.name, period).set(usd)
     found.benchmarks_synced.clear()
     for source, status in state.benchmarks.figures.status.items():
         if status.synced_at:

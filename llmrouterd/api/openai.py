@@ -62,7 +62,8 @@ def read_decision(
     if ask.preset:
         context = replace(context, preset=ask.preset)
     signals = classify(chat, snapshot.policy, context, state.tokens, snapshot.examples)
-    load = state.dispatcher.load(snapshot, signals.session, priority_of(chat, signals))
+    priority = priority_of(chat, signals, snapshot.policy)
+    load = state.dispatcher.load(snapshot, signals.session, priority)
     return decide(signals, snapshot.policy, snapshot.catalog, load, ask, snapshot.generation)
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 _MOST_HITS = 10
+# What a line says besides the request.
+_ABOUT = ("id", "client", "task")
 
 
 def classify_command(options: argparse.Namespace) -> int:
@@ -53,7 +55,8 @@ def classify_command(options: argparse.Namespace) -> int:
 
 
 def decide_command(options: argparse.Namespace) -> int:
-    """A chat request a line -> its Decision a line. A request may carry an `id`."""
+    """A chat request a line -> its Decision a line. A line may carry an `id`, and the
+    `client` and `task` that the headers would say."""
     made = _decider(options.policy, options.catalog)
     return EXIT_FAILED if made is None else each_line(made)
 
@@ -103,10 +106,12 @@ def _decider(
         return None
 
     def work(item: dict[str, Any]) -> dict[str, Any]:
-        body = {key: value for key, value in item.items() if key != "id"}
+        body = {key: value for key, value in item.items() if key not in _ABOUT}
         chat = parse_request("chat", orjson.dumps(body), policy.validators)
         ask = resolve(chat.model, policy, catalog)
-        signals = classify(chat, policy, RequestContext(preset=ask.preset))
+        client, task = (str(item.get(name) or "") for name in ("client", "task"))
+        context = RequestContext(preset=ask.preset, client=client, task=task)
+        signals = classify(chat, policy, context)
         return render(decide(signals, policy, catalog, load, ask), catalog, policy)
 
     return work

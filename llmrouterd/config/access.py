@@ -45,6 +45,7 @@ def build_auth(filled: Data, report: Callable[[Path, str], None]) -> Auth:
                 name=item["name"],
                 digest=key_digest(key),
                 limit=RateLimit(**{**limits["client"], **own}),
+                priority=item["priority"],
             )
         )
     return Auth(

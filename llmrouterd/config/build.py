@@ -34,6 +34,7 @@ from llmrouterd.policy import (
     Tasks,
     Timeouts,
 )
+from llmrouterd.policy_budget import Budget
 from llmrouterd.policy_profiling import Abilities, Judge, LiveProfiles, Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 from llmrouterd.policy_residency import LOCAL, HostSpec, Queue, Residency
@@ -272,6 +273,7 @@ def _backend(item: Data, filled: Data) -> BackendSpec:
         models=tuple(ManagedModel(**_tuples(model)) for model in item["models"]),
         stream_usage=item["stream_usage"],
         remote=item["remote"] or (item["type"] == "openai" and not _is_local(item["url"])),
+        budget=Budget(**item["budget"]),
     )
 
 

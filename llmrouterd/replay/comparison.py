@@ -204,13 +204,19 @@ def summary(compared: Comparison) -> str:
         text += f", {_share(most.number, whole)}"
     text += f" from {most.before} to {most.after}"
     before, after = compared.before, compared.after
-    text += f", {after.wait - before.wait:+.1f} s median wait"
-    text += f", {100 * (after.quality - before.quality):+.1f} points quality"
+    text += f", {_signed(after.wait - before.wait, 1)} s median wait"
+    text += f", {_signed(100 * (after.quality - before.quality), 1)} points quality"
     if before.dollars or after.dollars:
-        text += f", {after.dollars - before.dollars:+.2f} dollars"
+        text += f", {_signed(after.dollars - before.dollars, 2)} dollars"
     if after.refused > before.refused:
         text += f"; {after.refused - before.refused} would be refused"
     return text
+
+
+def _signed(value: float, digits: int) -> str:
+    """With its sign, which zero has none of."""
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
 
 
 def _share(part: int, whole: int) -> str:

@@ -9,7 +9,7 @@ from llmrouterd.assemble import build_model
 from llmrouterd.catalog import Catalog, build_catalog
 from llmrouterd.catalog_file import read_load
 from llmrouterd.decision import Ask, Decision, decide
-from llmrouterd.errors import NoCapableModel, NoModelAvailable
+from llmrouterd.errors import BudgetSpent, NoCapableModel, NoModelAvailable
 from llmrouterd.signals import Signals
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Replayer:
             ask = Ask("", models)
         try:
             return decide(recorded.signals, self.policy, catalog, recorded.load, ask)
-        except (NoCapableModel, NoModelAvailable):
+        except (BudgetSpent, NoCapableModel, NoModelAvailable):
             return None
 
     def _catalog(self, recorded: Recorded) -> Catalog:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmrouterd.decision import Ask, Decision, decide
-from llmrouterd.errors import NoCapableModel, NoModelAvailable
+from llmrouterd.errors import BudgetSpent, NoCapableModel, NoModelAvailable
 from llmrouterd.policy import Weights
 
 if TYPE_CHECKING:
@@ -43,10 +43,12 @@ class WeightChange(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WhyNot:
     """gate and reason: what the model failed, "" where it was ranked. terms: the largest gap
-    first. weights: the smallest change first. place: in the ranking, from 1."""
+    first. weights: the smallest change first. place: in the ranking, from 1. mode: as the
+    decision's."""
 
     model: str
     chosen: str
+    mode: str = "routed"
     gate: str = ""
     reason: str = ""
     place: int = 0
@@ -74,6 +76,7 @@ def why_not(decision: Decision, policy: Policy, model: str) -> WhyNot:
     return WhyNot(
         model=model,
         chosen=chosen,
+        mode=decision.mode,
         place=[candidate.model for candidate in decision.ranked].index(model) + 1,
         terms=tuple(gaps),
         weights=() if model == chosen else _weights(decision, policy, model),
@@ -113,7 +116,7 @@ def _chooses(decision: Decision, policy: Policy, name: str, model: str) -> Calla
         other = replace(policy, rules=tuple(rules))
         try:
             made = decide(decision.signals, other, decision.catalog, decision.load, ask)
-        except (NoCapableModel, NoModelAvailable):
+        except (BudgetSpent, NoCapableModel, NoModelAvailable):
             return False
         return made.ranked[0].model == model
 
@@ -196,6 +199,10 @@ def why_not_in_words(found: WhyNot) -> str:
             for change in found.weights[:3]
         )
         lines.append(f"  it would be chosen with the weight {told}")
+    elif found.mode == "task":
+        lines.append(
+            "  background tasks take what is loaded, then the smallest, whatever the points"
+        )
     else:
         lines.append("  no single weight would change that")
     return "\n".join(lines)

@@ -26,6 +26,7 @@ from llmrouterd.residency.ticket import (
     ModelNeeds,
     Moving,
     Ticket,
+    live_for,
 )
 from llmrouterd.residency.traffic import Traffic
 from llmrouterd.scorer import Standing
@@ -117,7 +118,7 @@ class Host:
 
     def set_loaded(self, model: str, now: float, size: int | None = None) -> None:
         """A load has ended well."""
-        self.loaded.setdefault(model, Live(since=now)).size = size
+        self.loaded.setdefault(model, live_for(self._in_queue(model), now)).size = size
         self._moved(model, now)
         self.advance(now)
 
@@ -243,6 +244,7 @@ class Host:
             chat_idle=now - live.chatted,
             cost=again * needs.load_seconds,
             fixed=needs.pinned or not needs.movable,
+            fleeting=live.fleeting,
         )
 
     def size_of(self, model: str) -> int:
@@ -390,11 +392,9 @@ class Host:
     def _until_idle(self, victims: Iterable[str], now: float) -> float:
         longest = 0.0
         for name in victims:
-            service = self._usual(name)
-            queued = len(self._in_queue(name))
-            running = self.in_flight(name)
-            left = [max(0.5, service - (now - (ticket.started or now))) for ticket in running]
-            slots = self.models[name].slots or 1
-            young = self.limits.minimum - (now - self.loaded[name].since)
-            longest = max(longest, max(left, default=0.0) + queued / slots * service, young)
+            usual, slots = self._usual(name), self.models[name].slots or 1
+            begun = [each.started or now for each in self.in_flight(name)]
+            left = max([max(0.5, usual - (now - at)) for at in begun], default=0.0)
+            left += len(self._in_queue(name)) / slots * usual
+            longest = max(longest, left, self.limits.minimum - (now - self.loaded[name].since))
         return longest

@@ -20,6 +20,7 @@ class Held(NamedTuple):
 
     age, idle and chat_idle: seconds since it was loaded, used, and used by a chat. cost: seconds
     that putting it out is expected to lose. fixed: it is pinned, or cannot be unloaded.
+    fleeting: it was loaded for background work, and makes no chat wait because it is new.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Held(NamedTuple):
     chat_idle: float = 1e9
     cost: float = 0.0
     fixed: bool = False
+    fleeting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,8 @@ def _could_go(held: Held, room: Room, wanted: Wanted) -> bool:
 
 def _may_go(held: Held, room: Room, wanted: Wanted) -> bool:
     """Whether it can be put out now."""
-    kept = held.busy or held.age < room.minimum or (held.waiting and not wanted.urgent)
+    young = held.age < room.minimum and (wanted.background or not held.fleeting)
+    kept = held.busy or young or (held.waiting and not wanted.urgent)
     return not kept and _could_go(held, room, wanted)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CHAT, API, TASK, PROFILING = range(4)
 PRIORITIES = ("chat", "api", "task", "profiling")
@@ -82,12 +85,19 @@ class Limits:
 
 @dataclass(slots=True)
 class Live:
-    """What is known of a loaded model. Times are the caller's seconds."""
+    """What is known of a loaded model. Times are the caller's seconds. fleeting: it was loaded for
+    background work alone."""
 
     since: float
     size: int | None = None
     used: float = NEVER
     chatted: float = NEVER
+    fleeting: bool = False
+
+
+def live_for(waiting: Sequence[Ticket], now: float) -> Live:
+    """A model that has just been loaded for these."""
+    return Live(since=now, fleeting=bool(waiting) and all(each.background for each in waiting))
 
 
 @dataclass(slots=True)
