@@ -400,9 +400,14 @@ async def test_from_elsewhere_without_a_key(
         assert await tab.page.locator(".tile").count() == 0
 
 
-async def test_earlier_decisions(browser: Browser, tmp_path: Path) -> None:
+async def test_earlier_decisions_and_what_they_cost(browser: Browser, tmp_path: Path) -> None:
     async with FaultServer(("ok",)) as server:
-        policy = {"backends": [openai_backend("s", server.url)], "rules": preferring("s/ok")}
+        backend = openai_backend("s", server.url, budget={"usd_per_day": 5.0})
+        policy = {
+            "backends": [backend],
+            "rules": preferring("s/ok"),
+            "models": [{"match": "s/*", "price": {"input": 50, "output": 50}}],
+        }
         async with open_running(policy, tmp_path) as daemon:
             tasks = {"X-Task": "title"}
             await asyncio.gather(*(daemon.chat(f"Hello {number}") for number in range(40)))
@@ -418,6 +423,7 @@ async def test_earlier_decisions(browser: Browser, tmp_path: Path) -> None:
                 await expect(rows).to_have_count(61)
                 await tab.page.get_by_label("background tasks too").uncheck()
                 await expect(rows.filter(visible=True)).to_have_count(41)
+                await expect(tab.page.locator(".backends")).to_contain_text("of $5.00 today")
                 assert await tab.complaints() == []
 
 

@@ -162,10 +162,20 @@ function backend(one) {
       h("span", { class: "quiet" }, one.fallback ? `${one.type}, fallback` : one.type),
       h("span", { class: "figure" }, `${one.models.length} ${one.models.length === 1 ? "model" : "models"}`)),
     reason && h("p", { class: "bad small" }, reason),
+    spending(one.spending),
     unwell.map(([key, why]) => h("p", { class: "small" },
       h("span", { class: `badge ${why.state || "cooling"}` }, why.state || "cooling"), ` ${key}: ${why.reason || why}`)),
     processes.map(([name, process]) => h("p", { class: "quiet small" },
       `${name}: ${process.state}${process.detail ? `, ${process.detail}` : ""}`)));
+}
+
+// What answers have cost, where they cost anything or have a limit. Amounts are US dollars.
+function spending(one) {
+  if (!one.usd_this_month && one.usd_per_day === null && one.usd_per_month === null) return null;
+  const part = (spent, limit, when) => `$${number(spent, 2)}${limit === null ? "" : ` of $${number(limit, 2)}`} ${when}`;
+  return h("p", { class: one.reason ? "bad small" : "quiet small" },
+    `${part(one.usd_today, one.usd_per_day, "today")}, ${part(one.usd_this_month, one.usd_per_month, "this month")}`,
+    one.reason && `: ${one.reason}`);
 }
 
 function decisionList() {
