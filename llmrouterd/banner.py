@@ -17,6 +17,7 @@ llmrouterd is ready: {models}
   URL         {url}/v1
   first chat  curl {url}/v1/chat/completions -H 'Content-Type: application/json' \\
                 -d '{{"messages": [{{"role": "user", "content": "Hello, who are you?"}}]}}'
+  page        {url}/ui   (what happens, and why)
   Open WebUI  Admin Panel > Settings > Connections > OpenAI API: add a connection
                 URL      {container_url}
                 Key      {key}

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from llmrouterd.api import live
 from llmrouterd.errors import RateLimited
 from llmrouterd.live import MOST_EVENTS, MOST_LISTENERS, Feed
 from tests.conftest import Opener, Scripted
@@ -175,6 +176,23 @@ async def test_who_may_listen(open_daemon: Opener) -> None:
             response.close()
 
 
+async def test_who_takes_nothing_is_cut_off(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_PATIENCE_SECONDS", 0.2)
+    daemon, _ = await scripted("a")
+    feed = daemon.state.feed
+    host, _, port = daemon.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+    writer.write(b"GET /admin/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await feed.watched.wait()
+    async with asyncio.timeout(20):
+        while feed.watched.is_set():
+            feed.tell("decision", {"text": "x" * 1_000_000})
+            await asyncio.sleep(0.02)
+    writer.close()
+
+
 async def test_a_slow_reader_loses_the_oldest() -> None:
     feed = Feed()
     listener = feed.join()
@@ -197,3 +215,14 @@ async def test_the_number_of_listeners_has_a_bound() -> None:
         feed.join()
     feed.leave(listeners.pop())
     feed.join()
+
+
+async def test_the_past_is_told_by_its_steps(scripted: Scripted) -> None:
+    daemon, _ = await scripted("a")
+    history = daemon.state.places.history
+    history.clear()
+    levels = [0, 0, 0, 5, 5, 5, 5, 2, 2]
+    history.extend((float(at), {"local": level}) for at, level in enumerate(levels))
+    told = (await daemon.get("/admin/live")).data["history"]
+    assert [point["at"] for point in told if point["at"] < 9] == [0, 2, 3, 6, 7, 8]
+    assert len((await daemon.get("/admin/vram")).data["history"]) >= len(levels)

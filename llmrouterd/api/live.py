@@ -27,6 +27,7 @@ _LOOK_SECONDS, _BEAT_SECONDS, _PATIENCE_SECONDS = 1.0, 15.0, 30.0
 _CLOCKS = frozenset(
     {
         "at",
+        "again_in",
         "age_seconds",
         "checked_at",
         "eviction_cost_seconds",
@@ -97,10 +98,22 @@ def live_data(state: State) -> dict[str, Any]:
         "speeds": state.feed.speeds(),
         "hosts": [host_data(name, host, now) for name, host in places.hosts.items()],
         "cards": [asdict(pool) for pool in places.pools],
-        "history": places.past(),
+        "history": _steps(places.past()),
         "marks": list(places.marks),
         "backends": backends_data(state),
     }
+
+
+def _steps(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the points between two equal ones: memory changes seldom."""
+    return [
+        point
+        for place, point in enumerate(points)
+        if any(
+            not 0 <= other < len(points) or points[other]["used"] != point["used"]
+            for other in (place - 1, place + 1)
+        )
+    ]
 
 
 def _request_data(name: str, host: Host, ticket: Ticket, now: float) -> dict[str, Any]:
@@ -128,8 +141,10 @@ def _policy_data(state: State) -> dict[str, Any]:
 
 
 def _edit(state: State) -> tuple[object, ...]:
-    """What a reload or a refused edit changes."""
-    return state.current.snapshot.policy.digest, state.reloader.loaded_at, state.reloader.rejected
+    """What a reload or a refused edit changes; what it does to decisions is known later."""
+    summary = state.edits.history[0]["summary"] if state.edits.history else None
+    digest, reloader = state.current.snapshot.policy.digest, state.reloader
+    return digest, reloader.loaded_at, reloader.rejected, summary
 
 
 def _timeless(data: Any) -> Any:

@@ -13,6 +13,7 @@ from llmrouterd.api import (
     memory,
     metrics,
     openai,
+    page,
     policy,
     profiling,
 )
@@ -27,6 +28,8 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("GET", "/health", OPEN, health.health),
     ("GET", "/ready", OPEN, health.ready),
     ("GET", "/metrics", OPEN, metrics.metrics),
+    ("GET", "/ui", OPEN, page.page),
+    ("GET", f"/ui/{{file:{page.NAMES}}}", OPEN, page.asset),
     ("GET", "/v1/models", CLIENT, openai.models),
     ("GET", "/v1/models/{id:.+}", CLIENT, openai.model),
     ("POST", "/v1/chat/completions", CLIENT, openai.chat_completions),
