@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Outcome:
-    """How a decision ended. status: ok, client_gone, or the code of an error. ttft and seconds
-    from the request's arrival; words only where logging.prompts is on. place: what it waited for.
+    """How a decision ended. request: its x-request-id. status: ok, client_gone, or the code of an
+    error. ttft and seconds from the request's arrival; words only where logging.prompts is on.
+    place: what it waited for.
 
     The rest is what profiles are kept up to date with: `waited` and `generated` are the seconds
     that the answering model took until its first token and from there, `usage` and `timings` its
@@ -32,6 +33,7 @@ class Outcome:
     """
 
     id: str
+    request: str = ""
     status: str = "ok"
     model: Model | None = None
     attempts: Sequence[Attempt] = ()
@@ -73,6 +75,7 @@ class Journal:
         self._store.record(
             {
                 "id": outcome.id,
+                "request": outcome.request,
                 "at": time.time(),
                 "mode": decision.mode,
                 "rule": decision.rule,

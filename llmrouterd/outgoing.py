@@ -22,7 +22,7 @@ _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "fun
 def ticket_for(chat: ChatRequest, signals: Signals | None, model: Model) -> Ticket:
     """A request's place in the queue: somebody reads a stream as it comes. signals: None of
     embeddings."""
-    client = signals.client if signals else ""
+    client = "/".join(filter(None, (signals.client, signals.user))) if signals else ""
     return Ticket(model=model.id, priority=priority_of(chat, signals), client=client)
 
 

@@ -284,11 +284,15 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientKey:
-    """`digest` is the SHA-256 of the key; the key itself is not kept."""
+    """`digest` is the SHA-256 of the key; the key itself is not kept. user_header: by which it
+    names its users, "" for none; user_limit: of each. load_models: whether it may do so."""
 
     name: str
     digest: bytes
     limit: RateLimit
+    user_header: str = ""
+    user_limit: RateLimit | None = None
+    load_models: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

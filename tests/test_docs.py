@@ -133,6 +133,8 @@ def test_headers() -> None:
     server = policy_schema()["properties"]["server"]["properties"]
     for key in ("session_headers", "task_headers"):
         written |= {name.lower() for name in server[key]["default"]}
+    client = policy_schema()["properties"]["auth"]["properties"]["clients"]["items"]["properties"]
+    written |= {name.lower() for name in client["user_header"]["examples"]}
     described = {text.lower() for text in codes(read("docs/api.md")) if pattern.fullmatch(text)}
     assert described == written
     for page in OURS:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrouterd.api import admin, evidence, health, lessons, memory, openai, profiling
-from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
+from llmrouterd.api import admin, evidence, health, lessons, loading, memory, openai, profiling
+from llmrouterd.api.boundary import ADMIN, CLIENT, LOADING, OPEN, guarded
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -22,6 +22,10 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "/v1/completions", CLIENT, openai.completions),
     ("POST", "/v1/embeddings", CLIENT, openai.embeddings),
     ("POST", "/v1/feedback", CLIENT, evidence.feedback),
+    ("GET", "/v1/decisions/{id}", CLIENT, evidence.decision),
+    ("GET", "/models", LOADING, loading.models),
+    ("POST", "/models/load", LOADING, loading.load),
+    ("POST", "/models/unload", LOADING, loading.unload),
     ("GET", "/admin/models", ADMIN, admin.models),
     ("GET", "/admin/models/{id:.+}", ADMIN, evidence.model),
     ("POST", "/admin/models/{id:.+}/load", ADMIN, memory.load),

@@ -45,6 +45,9 @@ def build_auth(filled: Data, report: Callable[[Path, str], None]) -> Auth:
                 name=item["name"],
                 digest=key_digest(key),
                 limit=RateLimit(**{**limits["client"], **own}),
+                user_header=item["user_header"],
+                user_limit=RateLimit(**item["user_rate_limits"]),
+                load_models=item["load_models"],
             )
         )
     return Auth(
