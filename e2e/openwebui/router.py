@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -41,24 +41,37 @@ class Router:
             return data
 
     async def obey(self, policy: Policy) -> None:
-        """Have it obey another policy, as an owner who saves the file, and wait until every
-        backend of it was asked for its models."""
+        """Have it obey another policy, as an owner who saves the file, and wait until it knows
+        the models of every backend."""
         self.policy_file.write_text(json.dumps(policy))
         await self.ask("POST", "/admin/reload")
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            rows = (await self.ask("GET", "/admin/backends"))["backends"]
-            if rows and all(row["status"] != "unknown" for row in rows):
-                return
-        raise TimeoutError(f"not every backend was asked: {rows}")
+        wanted = {backend["name"] for backend in policy["backends"]}
+        async with asyncio.timeout(20):
+            while True:
+                models = (await self.ask("GET", "/admin/models"))["models"]
+                if {row["backend"] for row in models} == wanted:
+                    return
+                await asyncio.sleep(0.1)
 
-    async def decisions(self, since: float) -> list[dict[str, Any]]:
-        """What was decided since a Unix time, the oldest first, with everything that made it."""
+    async def decisions(self, since: float, chat: str = "") -> list[dict[str, Any]]:
+        """What was decided since a Unix time, in one chat of Open WebUI or in all, the oldest
+        first, with everything that made it."""
         rows = (await self.ask("GET", "/admin/decisions"))["decisions"]
         ids = [row["id"] for row in rows if row["at"] >= since]
-        return [await self.ask("GET", f"/admin/decisions/{id_}") for id_ in reversed(ids)]
+        found = [await self.ask("GET", f"/admin/decisions/{id_}") for id_ in reversed(ids)]
+        return [row for row in found if chat in ("", row["record"]["signals"]["session"])]
 
-    async def events(self, name: str) -> list[dict[str, Any]]:
+    async def answers(self, since: float, chat: str = "") -> list[dict[str, Any]]:
+        """Those of them that were no background tasks."""
+        found = await self.decisions(since, chat)
+        return [row for row in found if not row["record"]["signals"]["task"]]
+
+    async def tasks(self, since: float, chat: str = "") -> list[dict[str, Any]]:
+        """Those of them that were background tasks."""
+        found = await self.decisions(since, chat)
+        return [row for row in found if row["record"]["signals"]["task"]]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
         """The log's events of one name."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line[:1] == "{"]
         return [line for line in lines if line["event"] == name]
@@ -74,7 +87,8 @@ def policy_of(port: int, **parts: Any) -> Policy:
             "clients": [{"name": "open-webui", "key": CHAT_KEY, **parts.pop("client", {})}],
         },
         "queue": {"sign_seconds": 0.2},
-        "rules": [{"name": "default"}],
+        # A random model of 0.004 B parameters will do for tasks, which it would never stop.
+        "tasks": {"min_size_b": 0, "max_tokens": 40},
         "logging": {"format": "json"},
         **parts,
     }

@@ -18,10 +18,10 @@ from .processes import running
 
 # What docs/openwebui.md says to enter for a connection.
 HEADERS = {
-    "X-Task": "{{TASK}}",
-    "X-Session": "{{CHAT_ID}}",
+    "X-OpenWebUI-Task": "{{TASK}}",
+    "X-OpenWebUI-Chat-Id": "{{CHAT_ID}}",
+    "X-OpenWebUI-User-Id": "{{USER_ID}}",
     "X-Request-Id": "{{MESSAGE_ID}}",
-    "X-User": "{{USER_ID}}",
 }
 PASSWORD = "a-long-enough-password"
 
