@@ -42,9 +42,6 @@ class Talk:
         try:
             await talk.begin()
             yield talk
-        except Exception:
-            await talk.page.screenshot(path=shots / "failed.png")
-            raise
         finally:
             for button in await talk.page.locator(STOP).all():  # a closed tab stops nothing
                 await button.click()
