@@ -389,11 +389,11 @@ def test_yaml_blocks(text: str, tmp_path: Path) -> None:
 
 
 def test_shell_lines() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
-    used = re.findall(r"(?:^|`)make ([a-z-]+)", read("README.md"), re.MULTILINE)
+    targets = set(re.findall(r"^([a-z0-9-]+):", read("Makefile"), re.MULTILINE))
+    used = re.findall(r"(?:^|`)make ([a-z0-9-]+)", read("README.md"), re.MULTILINE)
     assert {"run", "test", "bench"} <= set(used) <= targets
     for page in OURS:
-        lines = re.findall(r"(?:^|`)make ([a-z-]+)", read(page), re.MULTILINE)
+        lines = re.findall(r"(?:^|`)make ([a-z0-9-]+)", read(page), re.MULTILINE)
         assert set(lines) <= targets, page.name
 
 

@@ -32,7 +32,7 @@ async def test_a_connection_is_added_in_the_page(site: Site, talk: Talk) -> None
     config = await webui.ask("GET", "/openai/config")
     assert config["OPENAI_API_CONFIGS"]["1"]["headers"] == HEADERS
     assert config["OPENAI_API_KEYS"][1] == CHAT_KEY
-    await webui.connect(site.router.root, CHAT_KEY)
+    await webui.connect(f"{site.router.root}/v1", CHAT_KEY)
 
 
 async def test_people_of_one_connection_have_limits_of_their_own(site: Site, talk: Talk) -> None:

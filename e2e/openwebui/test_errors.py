@@ -52,8 +52,6 @@ async def test_a_failure_is_shown_in_words(
     await talk.sees(words)
     if "-3" in fault:  # what had come stays above
         assert (await talk.answer()).startswith("Hello wörld 🌍")
-    if fault == "drop-mid-stream-3":
-        await talk.picture("openwebui-broken")
 
 
 async def test_a_backend_that_is_gone(

@@ -47,9 +47,9 @@ async def test_the_page_tells_that_a_model_is_loaded(site: Site, talk: Talk) -> 
 async def managed(site: Site) -> AsyncIterator[None]:
     """The connection's provider is llama.cpp, and its key may load models."""
     await site.obey(site.box_backend(), only=SMOLLM2, client={"load_models": True})
-    await site.webui.connect(site.router.root, CHAT_KEY, provider="llama.cpp")
+    await site.webui.connect(f"{site.router.root}/v1", CHAT_KEY, provider="llama.cpp")
     yield
-    await site.webui.connect(site.router.root, CHAT_KEY)
+    await site.webui.connect(f"{site.router.root}/v1", CHAT_KEY)
 
 
 async def open_models(talk: Talk) -> None:
@@ -109,7 +109,7 @@ async def test_the_list_of_models_tells_what_is_loaded(
     assert "loaded" not in listed["hubrouter/main"]
     await talk.begin()
     await talk.page.click('button[aria-label^="Selected model"]')
-    option = talk.page.get_by_role("option").filter(has_text="smollm2-135m")
+    option = talk.page.get_by_role("option").filter(has_text=SMOLLM2)
     await option.hover()
     await option.get_by_role("button", name="Eject model").click()
     await talk.sees("Model unloaded successfully")

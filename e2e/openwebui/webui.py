@@ -53,12 +53,12 @@ class WebUI:
         made = await self.ask("POST", "/api/v1/auths/add", {**given, "role": "user"})
         return str(made["token"])
 
-    async def connect(self, router: str, key: str, provider: str = "") -> None:
-        """The one connection, to the router at this address without /v1."""
+    async def connect(self, url: str, key: str, provider: str = "") -> None:
+        """The one connection, to the router at this address with /v1."""
         config = {"enable": True, "headers": HEADERS, "provider": provider}
         given = {
             "ENABLE_OPENAI_API": True,
-            "OPENAI_API_BASE_URLS": [f"{router}/v1"],
+            "OPENAI_API_BASE_URLS": [url],
             "OPENAI_API_KEYS": [key],
             "OPENAI_API_CONFIGS": {"0": config},
         }
@@ -77,12 +77,14 @@ class WebUI:
 
 
 @asynccontextmanager
-async def open_webui(program: Path, folder: Path) -> AsyncIterator[WebUI]:
-    """Open WebUI with an empty database, an administrator, and no connection yet."""
+async def open_webui(program: Path, folder: Path, url: str, key: str) -> AsyncIterator[WebUI]:
+    """Open WebUI with an empty database, an administrator, and a connection from the environment:
+    its address with /v1, and its key."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    root = f"http://127.0.0.1:{port}"
     env = {
         **os.environ,
+        "PYTHONPATH": "",  # nothing of this checkout
         "DATA_DIR": str(folder / "data"),
         "WEBUI_SECRET_KEY": "of-this-run",
         "WEBUI_AUTH": "true",
@@ -91,18 +93,19 @@ async def open_webui(program: Path, folder: Path) -> AsyncIterator[WebUI]:
         "ANONYMIZED_TELEMETRY": "false",
         "ENABLE_OLLAMA_API": "false",
         "ENABLE_OPENAI_API": "true",
-        "OPENAI_API_BASE_URLS": "http://127.0.0.1:9/v1",
+        "OPENAI_API_BASE_URL": url,
+        "OPENAI_API_KEY": key,
+        "OPENAI_API_CONFIGS": json.dumps({"0": {"enable": True, "headers": HEADERS}}),
         "RAG_EMBEDDING_ENGINE": "openai",
         "BYPASS_EMBEDDING_AND_RETRIEVAL": "true",
         "BYPASS_MODEL_ACCESS_CONTROL": "true",
-        "OPENAI_API_CONFIGS": json.dumps({"0": {"enable": False}}),
     }
     (folder / "data").mkdir(parents=True)
     command = [str(program), "serve", "--host", "127.0.0.1", "--port", str(port)]
     async with (
-        running(command, env, folder / "openwebui.log", f"{url}/health", 240),
+        running(command, env, folder / "openwebui.log", f"{root}/health", 240),
         aiohttp.ClientSession() as http,
     ):
-        opened = WebUI(url=url, http=http)
+        opened = WebUI(url=root, http=http)
         await opened.sign_up("Ada")
         yield opened

@@ -330,7 +330,7 @@ def entry_of(state: State, model: Model) -> dict[str, Any]:
         "object": "model",
         "created": int(state.started_at),
         "owned_by": model.backend,
-        "name": model.name,
+        "name": model.id,  # what a page shows: two backends may have the same model
         "status": {"value": state.places.status(model.id)},
     }
     if model.context:
