@@ -11,7 +11,8 @@ from llmrouterd.api.body import read_body
 from llmrouterd.api.memory import load_model, unload_model
 from llmrouterd.api.openai import entry_of
 from llmrouterd.api.state import STATE, json_response
-from llmrouterd.errors import BadRequest, ModelNotFound
+from llmrouterd.decision import resolve
+from llmrouterd.errors import BadRequest
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -44,14 +45,12 @@ async def unload(request: web.Request) -> web.Response:
 async def _asked(request: web.Request, state: State) -> Model:
     snapshot = state.current.snapshot
     name = _name(await read_body(request, snapshot.policy.server.limits))
-    if name.partition(":")[0] == snapshot.policy.server.model_name:
+    models = resolve(name, snapshot.policy, snapshot.catalog).models
+    if not models:
         raise BadRequest(
-            f"{name} is no model that can be loaded: it chooses one for each chat.", param="model"
+            f"{name} is no model that can be loaded: one is chosen for each chat.", param="model"
         )
-    model = snapshot.catalog.find(name)
-    if model is None:
-        raise ModelNotFound(f"The model {name!r} does not exist here.", param="model")
-    return model
+    return models[0]
 
 
 def _name(body: bytes) -> str:
