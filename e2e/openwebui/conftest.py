@@ -6,6 +6,7 @@ the reason.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import time
@@ -40,10 +41,9 @@ def _missing() -> str:
         return f"Open WebUI is not installed in {WEBUI.parents[1].name}: make e2e-openwebui does it"
     if not any(map(shutil.which, BROWSERS)):
         return "there is no chromium: apt-get install chromium"
-    try:
-        import playwright  # noqa: F401, PLC0415
-    except ImportError:
-        return "playwright is not installed: pip install -e '.[e2e]'"
+    for package in ("playwright", "PIL"):
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed: pip install -e '.[e2e]'"
     return ""
 
 
