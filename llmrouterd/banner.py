@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.25
 _PATIENCE = 15.0
+_HEADERS = (
+    '{"X-OpenWebUI-Task": "{{TASK}}", "X-OpenWebUI-Chat-Id": "{{CHAT_ID}}",\n'
+    '                          "X-Request-Id": "{{MESSAGE_ID}}"}'
+)
 
 _READY = """
 llmrouterd is ready: {models}
@@ -21,7 +25,7 @@ llmrouterd is ready: {models}
   Open WebUI  Admin Panel > Settings > Connections > OpenAI API: add a connection
                 URL      {container_url}
                 Key      {key}
-                Headers  {{"X-Task": "{{{{TASK}}}}", "X-Session": "{{{{CHAT_ID}}}}"}}
+                Headers  {headers}
   policy      {policy}  (edit it while the daemon runs)
   stop        Ctrl-C
 """
@@ -55,6 +59,7 @@ async def greet(daemon: Daemon, settings: Settings) -> None:
             key="one of auth.clients"
             if state.current.snapshot.policy.auth.clients
             else "anything (no client keys are declared)",
+            headers=_HEADERS,
             policy=settings.policy,
         ),
         flush=True,

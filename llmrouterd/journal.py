@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Outcome:
-    """How a decision ended. status: ok, client_gone, or the code of an error. ttft and seconds
-    from the request's arrival; words only where logging.prompts is on. place: what it waited for.
+    """How a decision ended. request: its x-request-id. status: ok, client_gone, or the code of an
+    error. ttft and seconds from the request's arrival; words only where logging.prompts is on.
+    place: what it waited for.
 
     The rest is what profiles are kept up to date with: `waited` and `generated` are the seconds
     that the answering model took until its first token and from there, `usage` and `timings` its
@@ -35,6 +36,7 @@ class Outcome:
     """
 
     id: str
+    request: str = ""
     status: str = "ok"
     model: Model | None = None
     attempts: Sequence[Attempt] = ()
@@ -89,7 +91,8 @@ class Journal:
             "prompt_tokens": outcome.prompt_tokens,
             "completion_tokens": outcome.completion_tokens,
         }
-        self._store.record({**row, "record": (decision, outcome)})
+        kept = {"request": outcome.request, "record": (decision, outcome)}
+        self._store.record({**row, **kept})
         self.on_row(row)
         fields: dict[str, Any] = {
             "id": outcome.id,

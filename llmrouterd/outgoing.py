@@ -23,7 +23,8 @@ def ticket_for(
     chat: ChatRequest, signals: Signals | None, model: Model, policy: Policy, decision: str = ""
 ) -> Ticket:
     """A request's place in the queue. signals: None of embeddings. decision: its id."""
-    client, priority = signals.client if signals else "", priority_of(chat, signals, policy)
+    client = "/".join(filter(None, (signals.client, signals.user))) if signals else ""
+    priority = priority_of(chat, signals, policy)
     return Ticket(model=model.id, priority=priority, client=client, decision=decision)
 
 

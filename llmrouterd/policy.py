@@ -288,13 +288,17 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientKey:
-    """`digest` is the SHA-256 of the key; the key itself is not kept. priority: the best that
-    its requests can have in the queue."""
+    """`digest` is the SHA-256 of the key; the key itself is not kept. priority: the best that its
+    requests can have in the queue. user_header: by which it names its users, "" for none;
+    user_limit: of each. load_models: whether it may do so."""
 
     name: str
     digest: bytes
     limit: RateLimit
     priority: str
+    user_header: str = ""
+    user_limit: RateLimit | None = None
+    load_models: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 class RequestContext:
     """What is known of a request besides its body; "" where it says nothing.
 
-    `session` and `task` are the header values; `client` is the key's name.
+    `session` and `task` are the header values; `client` is the key's name, `user` who of its
+    users asks.
     """
 
     client: str = ""
+    user: str = ""
     preset: str = ""
     session: str = ""
     task: str = ""
@@ -49,6 +51,7 @@ class Signals:
     task: str = ""
     session: str = ""
     client: str = ""
+    user: str = ""
     preset: str = ""
     tool_loop: bool = False
     text_rules: frozenset[str] = frozenset()

@@ -81,6 +81,10 @@ MIGRATIONS: tuple[str, ...] = (
     );
     """,
     "CREATE TABLE spending (backend TEXT, day TEXT, usd REAL, PRIMARY KEY (backend, day));",
+    """
+    ALTER TABLE decisions ADD COLUMN request TEXT NOT NULL DEFAULT '';
+    CREATE INDEX decisions_request ON decisions (request);
+    """,
 )
 
 # All pieces that decisions still refer to, by way of others.
@@ -131,6 +135,17 @@ def decision(id_: str) -> Callable[[Database], dict[str, Any] | None]:
         return None
 
     return query
+
+
+def decisions_of_request(id_: str) -> Callable[[Database], list[dict[str, Any]]]:
+    """The decisions of requests with this x-request-id, newest first: a client may use one id
+    for all requests about one message."""
+    return lambda database: [
+        {**row, "record": orjson.loads(row["record"])}
+        for row in database["decisions"].rows_where(
+            "request = ?", [id_], order_by="at desc", limit=20
+        )
+    ]
 
 
 def put_pieces(database: Database, pieces: Mapping[str, Piece]) -> None:

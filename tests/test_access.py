@@ -62,6 +62,8 @@ async def test_every_route_is_classified(scripted: Scripted) -> None:
             assert access == "admin", path
         elif path.startswith("/v1"):
             assert access == "client", path
+        elif path.startswith("/models"):
+            assert access == "loading", path
         else:
             assert (access, method) == ("open", "GET"), path
     daemon, _ = await scripted("ok")

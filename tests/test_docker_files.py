@@ -171,7 +171,9 @@ def test_settings_of_the_router_are_documented(compose: dict[str, Any]) -> None:
 def test_open_webui_talks_to_the_router_only(compose: dict[str, Any]) -> None:
     env = compose["services"]["open-webui"]["environment"]
     assert env["OPENAI_API_BASE_URL"] == "http://llmrouterd:11436/v1"
-    assert env["ENABLE_FORWARD_USER_INFO_HEADERS"] == "true"
+    headers = json.loads(env["OPENAI_API_CONFIGS"])["0"]["headers"]
+    assert headers["X-OpenWebUI-Task"] == "{{TASK}}"
+    assert headers["X-OpenWebUI-Chat-Id"] == "{{CHAT_ID}}"
     assert env["ENABLE_OLLAMA_API"] == "false"
     assert compose["services"]["llmrouterd"]["environment"]["ROUTER_OLLAMA_URL"] == (
         "http://ollama:11434"

@@ -133,6 +133,8 @@ def test_headers() -> None:
     server = policy_schema()["properties"]["server"]["properties"]
     for key in ("session_headers", "task_headers"):
         written |= {name.lower() for name in server[key]["default"]}
+    client = policy_schema()["properties"]["auth"]["properties"]["clients"]["items"]["properties"]
+    written |= {name.lower() for name in client["user_header"]["examples"]}
     described = {text.lower() for text in codes(read("docs/api.md")) if pattern.fullmatch(text)}
     assert described == written
     for page in OURS:
@@ -388,11 +390,11 @@ def test_yaml_blocks(text: str, tmp_path: Path) -> None:
 
 
 def test_shell_lines() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
-    used = re.findall(r"(?:^|`)make ([a-z-]+)", read("README.md"), re.MULTILINE)
+    targets = set(re.findall(r"^([a-z0-9-]+):", read("Makefile"), re.MULTILINE))
+    used = re.findall(r"(?:^|`)make ([a-z0-9-]+)", read("README.md"), re.MULTILINE)
     assert {"run", "test", "bench"} <= set(used) <= targets
     for page in OURS:
-        lines = re.findall(r"(?:^|`)make ([a-z-]+)", read(page), re.MULTILINE)
+        lines = re.findall(r"(?:^|`)make ([a-z0-9-]+)", read(page), re.MULTILINE)
         assert set(lines) <= targets, page.name
 
 

@@ -91,3 +91,50 @@ async def test_only_ones_own_answers_are_judged(scripted: Scripted) -> None:
     assert (given.status, given.data["value"]) == (200, -1.0)
     unknown = {"decision": "no-such", "value": 1}
     assert (await daemon.post("/v1/feedback", unknown, headers=ANN)).status == 404
+
+
+async def test_a_request_is_found_by_the_id_that_the_client_gave_it(scripted: Scripted) -> None:
+    """Open WebUI sends its message's id with the answer and with the tasks about it."""
+    daemon, _ = await scripted("a")
+    sent = {"X-Request-Id": "message-1", "X-Session": "chat-1"}
+    answer = await daemon.chat("Hello", headers=sent)
+    title = await daemon.chat("Name it", headers={**sent, "X-Task": "title_generation"})
+    id_ = answer.headers["x-router-decision"]
+    assert answer.headers["x-request-id"] == "message-1"
+    assert title.headers["x-router-decision"] != id_
+    for name in ("message-1", id_):
+        found = await daemon.get(f"/v1/decisions/{name}")
+        assert (found.status, found.data["id"], found.data["request"]) == (200, id_, "message-1")
+        assert found.data["words"].startswith("s/a by rule 'default'")
+    given = await daemon.post("/v1/feedback", {"decision": "message-1", "value": 1})
+    assert given.data == {"decision": id_, "model": "s/a", "value": 1.0}
+    task = title.headers["x-router-decision"]
+    assert (await daemon.get(f"/v1/decisions/{task}")).data["rule"] == "task:title"
+    assert (await daemon.get("/v1/decisions/message-2")).status == 404
+
+
+async def test_a_decision_is_shown_to_its_own_client_without_words(scripted: Scripted) -> None:
+    clients = [
+        {"name": "ann", "key": "ann-key-0123456789"},
+        {"name": "bob", "key": "bob-key-0123456789"},
+    ]
+    daemon, _ = await scripted(
+        "a",
+        auth={"clients": clients, "admin_key": "the-admin-key"},
+        logging={"prompts": True},
+    )
+    # Two clients may use the same id.
+    sent = {"X-Request-Id": "1"}
+    ids = {}
+    for who, key in (("ann", ANN), ("bob", BOB)):
+        answer = await daemon.chat(f"I am {who}", headers={**sent, **key})
+        ids[who] = answer.headers["x-router-decision"]
+    for who, key in (("ann", ANN), ("bob", BOB)):
+        found = await daemon.get("/v1/decisions/1", headers=key)
+        assert found.data["id"] == ids[who]
+        assert b"I am" not in found.body
+    assert (await daemon.get(f"/v1/decisions/{ids['ann']}", headers=BOB)).status == 404
+    assert (await daemon.get("/v1/decisions/1")).status == 401
+    admin = {"Authorization": "Bearer the-admin-key"}
+    kept = await daemon.get(f"/admin/decisions/{ids['ann']}", headers=admin)
+    assert kept.data["record"]["words"] == "I am ann"

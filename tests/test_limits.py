@@ -12,7 +12,8 @@ from llmrouterd.errors import RateLimited
 from llmrouterd.limits import Limiter
 from llmrouterd.policy import RateLimit
 from tests.conftest import Opener
-from tests.support.daemon import Running, openai_backend
+from tests.support.daemon import Answer, Running, openai_backend
+from tests.support.fake_ollama import FakeModel, FakeOllama
 from tests.support.faults import FaultServer
 
 
@@ -117,6 +118,70 @@ async def test_each_client_has_its_own_limits(open_daemon: Opener, backend: Faul
     statuses = [(await daemon.get("/v1/models", headers=_key("c"))).status for _ in range(5)]
     assert statuses == [200, 200, 200, 200, 429]
     assert (await daemon.get("/v1/models", headers=_key("b"))).status == 200
+
+
+async def test_users_of_a_client_have_limits_within_its_own(
+    open_daemon: Opener, backend: FaultServer
+) -> None:
+    home = {
+        "name": "home",
+        "key": "sk-home",
+        "user_header": "X-User",
+        "rate_limits": {"requests_per_minute": 5},
+        "user_rate_limits": {"requests_per_minute": 2},
+    }
+    daemon = await _limited(
+        open_daemon, backend, auth={"clients": [home, {"name": "lab", "key": "sk-lab"}]}
+    )
+
+    async def ask(key: str, user: str) -> Answer:
+        headers = {**_key(key), "X-User": user}
+        return await daemon.chat("Hello", headers=headers, model="s/ok")
+
+    answers = [await ask("home", "ada") for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 429, 429]
+    assert [a.headers["x-ratelimit-remaining-requests"] for a in answers] == ["1", "0", "0", "0"]
+    assert answers[-1].headers["x-ratelimit-limit-requests"] == "2"
+    # What a user is refused costs the others nothing; and all together have the client's limit,
+    # however many users it names.
+    assert [(await ask("home", f"user-{n}")).status for n in range(4)] == [200, 200, 200, 429]
+    # The header of a client that names no users is nothing.
+    assert [(await ask("lab", "ada")).status for _ in range(3)] == [200] * 3
+    found = [row["record"]["signals"] for row in await _decisions(daemon)]
+    named = {(signals["client"], signals["user"]) for signals in found}
+    assert named == {("home", "ada"), *(("home", f"user-{n}") for n in range(3)), ("lab", "")}
+
+
+async def _decisions(daemon: Running) -> list[dict[str, Any]]:
+    rows = (await daemon.get("/admin/decisions")).data["decisions"]
+    return [(await daemon.get(f"/admin/decisions/{row['id']}")).data for row in rows]
+
+
+async def test_users_of_a_client_take_turns(open_daemon: Opener) -> None:
+    """One asks for much, another for little, with the same key."""
+    client = {"name": "home", "key": "sk-home", "user_header": "X-User"}
+    async with FakeOllama([FakeModel(name="a:1b")], tokens=3, delay=0.02) as ollama:
+        daemon = await open_daemon(
+            {
+                "backends": [{"name": "o", "type": "ollama", "url": ollama.url, "slots": 1}],
+                "auth": {"clients": [client]},
+            }
+        )
+        assert (await daemon.chat("Hello", headers=_key("home"))).status == 200
+        ended: list[str] = []
+
+        async def ask(user: str) -> None:
+            headers = {**_key("home"), "X-User": user}
+            assert (await daemon.chat("Hello", headers=headers)).status == 200
+            ended.append(user)
+
+        many = [asyncio.create_task(ask("ada")) for _ in range(6)]
+        async with asyncio.timeout(5):
+            while sum(len(host.waiting) for host in daemon.state.places.hosts.values()) < 5:
+                await asyncio.sleep(0.005)
+        await ask("bob")
+        assert len(ended) < 4, ended
+        await asyncio.gather(*many)
 
 
 async def test_without_keys_the_address_counts(open_daemon: Opener, backend: FaultServer) -> None:

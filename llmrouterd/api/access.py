@@ -21,11 +21,38 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Client(NamedTuple):
-    """Who sent a request. name: of its key, "" without one. bucket: the key of its limits."""
+    """Who sent a request. name: of its key, "" without one. bucket: the key of its limits.
+    user: whom of its users it names, "" for none; their limits are within the client's."""
 
     name: str
     bucket: str
     limit: RateLimit
+    user: str = ""
+    user_limit: RateLimit | None = None
+
+    def enter(self, limiter: Limiter) -> dict[str, str]:
+        """Let a request in, or raise RateLimited; returns the x-ratelimit-* headers. Each `enter`
+        that returns is followed by one `leave`."""
+        now = time.monotonic()
+        if not self.user or self.user_limit is None:
+            return limiter.enter(self.bucket, self.limit, now)
+        headers = limiter.enter(self._user_bucket, self.user_limit, now)
+        try:
+            return limiter.enter(self.bucket, self.limit, now) | headers
+        except RateLimited:
+            limiter.leave(self._user_bucket, self.user_limit, 0, now)
+            raise
+
+    def leave(self, limiter: Limiter, tokens: int = 0) -> None:
+        """A request has ended and took so many tokens."""
+        now = time.monotonic()
+        limiter.leave(self.bucket, self.limit, tokens, now)
+        if self.user and self.user_limit is not None:
+            limiter.leave(self._user_bucket, self.user_limit, tokens, now)
+
+    @property
+    def _user_bucket(self) -> str:
+        return f"{self.bucket}/{self.user}"
 
 
 def client_address(request: web.Request, server: Server) -> str:
@@ -101,10 +128,29 @@ def identify_client(request: web.Request, auth: Auth, server: Server, limiter: L
     found: Client | None = None
     for client in auth.clients:  # all are compared, so that the time tells nothing
         if hmac.compare_digest(client.digest, digest):
-            found = Client(client.name, f"key:{client.name}", client.limit)
+            user = header_value(request.headers.get(client.user_header, ""), 128)
+            limits = client.limit, user, client.user_limit
+            found = Client(client.name, f"key:{client.name}", *limits)
     if found is not None and key:
         return found
     raise _refused(request, auth, server, limiter, "an API key of this router")
+
+
+def header_value(text: str, most: int) -> str:
+    """A header's value as text that can be stored: bytes that are no UTF-8 become `?`."""
+    text = text[:most]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def check_loading(request: web.Request, auth: Auth, server: Server, limiter: Limiter) -> None:
+    """Let in who may load models: the admin, and clients whose key says so."""
+    digest = key_digest(bearer(request))
+    keys = [client.digest for client in auth.clients if client.load_models]
+    if sum(hmac.compare_digest(key, digest) for key in keys):  # all are compared, see above
+        address = client_address(request, server)
+        limiter.take(f"admin:{address}", auth.admin_requests_per_minute, time.monotonic())
+    else:
+        check_admin(request, auth, server, limiter)
 
 
 def check_admin(request: web.Request, auth: Auth, server: Server, limiter: Limiter) -> None:

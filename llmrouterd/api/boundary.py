@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from llmrouterd.api.access import check_admin, check_host, check_origin
+from llmrouterd.api.access import check_admin, check_host, check_loading, check_origin
 from llmrouterd.api.state import ORIGIN, REQUEST_ID, SERVER, STATE, State, json_response
 from llmrouterd.errors import BadRequest, InternalError, NotFound, RouterError
 
@@ -27,12 +27,13 @@ _CORS = {
     "Access-Control-Max-Age": "600",
 }
 
-OPEN, CLIENT, ADMIN = "open", "client", "admin"
+OPEN, CLIENT, LOADING, ADMIN = "open", "client", "loading", "admin"
+_CHECKS = {LOADING: check_loading, ADMIN: check_admin}
 
 
 def guarded(endpoint: str, access: str, handler: Handler) -> Handler:
     """The handler of one route behind the boundary. access: open, client (the handler itself
-    identifies the client, whose limits last as long as its answer), or admin."""
+    identifies the client, whose limits last as long as its answer), loading, or admin."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         state = request.app[STATE]
@@ -43,9 +44,9 @@ def guarded(endpoint: str, access: str, handler: Handler) -> Handler:
             server = state.current.snapshot.policy.server
             check_host(request, server, state.host_name)
             origin = request[ORIGIN] = check_origin(request, server)
-            if access == ADMIN:
+            if access in _CHECKS:
                 auth = state.current.snapshot.policy.auth
-                check_admin(request, auth, server, state.limiter)
+                _CHECKS[access](request, auth, server, state.limiter)
             response = await handler(request)
         except RouterError as error:
             response = error_response(error, request[REQUEST_ID])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,14 @@ from llmrouterd.api.admin import model_data, query
 from llmrouterd.api.body import read_body
 from llmrouterd.api.state import STATE, json_response
 from llmrouterd.errors import BadRequest, NotFound
-from llmrouterd.explanation import describe_evidence
+from llmrouterd.explanation import describe_evidence, in_words
 from llmrouterd.tables import decision as stored_decision
+from llmrouterd.tables import decisions_of_request as of_request
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from llmrouterd.api.access import Client
     from llmrouterd.api.state import State
     from llmrouterd.catalog import Model
     from llmrouterd.naming import ModelKey
@@ -32,17 +33,42 @@ async def feedback(request: web.Request) -> web.Response:
     state = request.app[STATE]
     policy = state.current.snapshot.policy
     client = identify_client(request, policy.auth, policy.server, state.limiter)
-    state.limiter.enter(client.bucket, client.limit, time.monotonic())
+    client.enter(state.limiter)
     try:
         id_, value = _opinion(await read_body(request, policy.server.limits))
-        row = await query(state, stored_decision(id_))
-        mine = row is not None and row["record"]["signals"]["client"] == client.name
-        if row is None or not mine or row["model"] is None:
+        row = await _own_decision(state, client, id_)
+        if row is None or row["model"] is None:
             raise NotFound("No answer of yours with this decision is kept.")
         await state.feedback.give(row, client.name, value)
     finally:
-        state.limiter.leave(client.bucket, client.limit, 0, time.monotonic())
-    return json_response({"decision": id_, "model": row["model"], "value": value})
+        client.leave(state.limiter)
+    return json_response({"decision": row["id"], "model": row["model"], "value": value})
+
+
+async def decision(request: web.Request) -> web.Response:
+    """GET /v1/decisions/{id}: why this model. A client sees its own decisions, by their id or by
+    their x-request-id, and no human's words."""
+    state = request.app[STATE]
+    policy = state.current.snapshot.policy
+    client = identify_client(request, policy.auth, policy.server, state.limiter)
+    client.enter(state.limiter)
+    try:
+        row = await _own_decision(state, client, request.match_info["id"])
+    finally:
+        client.leave(state.limiter)
+    if row is None:
+        raise NotFound("No such decision of yours is kept.")
+    row["record"].pop("words", None)
+    return json_response({**row, "words": in_words(row["record"])})
+
+
+async def _own_decision(state: State, client: Client, id_: str) -> dict[str, Any] | None:
+    """The client's decision of this id. Of a request's id: the newest that was no background
+    task, for those are about the same message."""
+    rows = [await query(state, stored_decision(id_)), *await query(state, of_request(id_))]
+    own = [row for row in rows if row and row["record"]["signals"]["client"] == client.name]
+    human = [row for row in own if not row["record"]["signals"]["task"]]
+    return next(iter([*human, *own]), None)
 
 
 def _opinion(body: bytes) -> tuple[str, float]:
@@ -55,7 +81,7 @@ def _opinion(body: bytes) -> tuple[str, float]:
     id_ = data.get("decision")
     if not isinstance(id_, str) or not id_:
         raise BadRequest(
-            "decision must be the id in an answer's x-router-decision.", param="decision"
+            "decision must be an answer's x-router-decision or x-request-id.", param="decision"
         )
     value = data.get("value", data.get("rating"))
     value = _THUMBS.get(value, value) if isinstance(value, str) else value

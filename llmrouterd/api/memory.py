@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd import tables
 from llmrouterd.api.state import STATE, State, json_response
-from llmrouterd.errors import ModelNotFound, NoModelAvailable
+from llmrouterd.errors import BadRequest, ModelNotFound, NoModelAvailable
 from llmrouterd.residency.ticket import API, PRIORITIES, Ticket
 
 if TYPE_CHECKING:
@@ -101,19 +101,33 @@ def _footprints(host: Host) -> list[dict[str, Any]]:
 async def load(request: web.Request) -> web.Response:
     """POST /admin/models/{id}/load: returns once it is loaded."""
     state, model = _asked(request)
+    await load_model(state, model)
+    return json_response({"model": model.id, "loaded": True})
+
+
+async def load_model(state: State, model: Model) -> None:
+    """Have it loaded, waiting like a request of the API."""
     ticket = Ticket(model=model.id, priority=API, client="admin")
     await state.places.enter(state.current.snapshot, ticket)
     state.places.leave(ticket)
-    return json_response({"model": model.id, "loaded": True})
 
 
 async def unload(request: web.Request) -> web.Response:
     """POST /admin/models/{id}/unload: 503 while it is in use."""
     state, model = _asked(request)
+    await unload_model(state, model)
+    return json_response({"model": model.id, "loaded": state.places.holds(model.id)})
+
+
+async def unload_model(state: State, model: Model) -> None:
+    """Have an idle model put out of memory. Raises NoModelAvailable where that cannot be now, and
+    BadRequest where it never can."""
     places = state.places
+    places.follow(state.current.snapshot)
+    if not places.moves(model.id):
+        raise BadRequest(f"The backend of {model.id} neither loads nor unloads it.", param="model")
     if places.holds(model.id) and not await places.unload(model.id):
         raise NoModelAvailable(f"{model.id} is in use, or another is being moved.", retry_after=5)
-    return json_response({"model": model.id, "loaded": places.holds(model.id)})
 
 
 async def pin(request: web.Request) -> web.Response:

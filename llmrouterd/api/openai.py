@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from llmrouterd.api.access import Client, identify_client
+from llmrouterd.api.access import Client, header_value, identify_client
 from llmrouterd.api.body import read_body
 from llmrouterd.api.relay import Progress, StreamRelay, collect, relay_stream
 from llmrouterd.api.state import ORIGIN, REQUEST_ID, STATE, State, json_response
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
     from llmrouterd.snapshot import Snapshot
 
 
-def context_of(request: web.Request, server: Server, client: str) -> RequestContext:
+def context_of(request: web.Request, server: Server, client: str, user: str = "") -> RequestContext:
     """Session and task as the configured headers give them."""
     headers = request.headers
     session = next((v for name in server.session_headers if (v := headers.get(name))), "")
     task = next((v for name in server.task_headers if (v := headers.get(name))), "")
-    return RequestContext(client=client, session=_text(session[:256]), task=_text(task[:64]))
-
-
-def _text(header: str) -> str:
-    """A header's value as text that can be stored: bytes that are no UTF-8 become `?`."""
-    return header if header.isascii() else header.encode("utf-8", "replace").decode()
+    return RequestContext(
+        client=client,
+        user=user,
+        session=header_value(session, 256),
+        task=header_value(task, 64),
+    )
 
 
 def read_decision(
@@ -91,9 +91,9 @@ async def _generate(request: web.Request, kind: str) -> web.StreamResponse:
     client = identify_client(request, policy.auth, policy.server, state.limiter)
     if state.active >= policy.server.limits.in_flight:
         raise NoModelAvailable("Too many requests are running.", retry_after=2)
-    limits = state.limiter.enter(client.bucket, client.limit, time.monotonic())
+    limits = client.enter(state.limiter)
     state.active += 1
-    outcome = Outcome(id=request[REQUEST_ID])
+    outcome = Outcome(id=request[REQUEST_ID], request=request[REQUEST_ID])
     try:
         body = await read_body(request, policy.server.limits)
         chat = parse_request(kind, body, policy.validators)
@@ -101,7 +101,7 @@ async def _generate(request: web.Request, kind: str) -> web.StreamResponse:
     finally:
         state.active -= 1
         tokens = (outcome.prompt_tokens or 0) + (outcome.completion_tokens or 0)
-        state.limiter.leave(client.bucket, client.limit, tokens, time.monotonic())
+        client.leave(state.limiter, tokens)
 
 
 async def _answer(
@@ -113,7 +113,7 @@ async def _answer(
 ) -> web.StreamResponse:
     state, snapshot, client = world
     started = time.monotonic()
-    context = context_of(request, snapshot.policy.server, client.name)
+    context = context_of(request, snapshot.policy.server, client.name, client.user)
     decision = read_decision(state, chat, snapshot, context)
     outcome.id = f"dec_{random.getrandbits(80):020x}"
     words = next(iter(human_turns(chat.messages, 1)), "")
@@ -298,9 +298,8 @@ async def model(request: web.Request) -> web.Response:
 def _check_client(request: web.Request, state: State) -> None:
     policy = state.current.snapshot.policy
     client = identify_client(request, policy.auth, policy.server, state.limiter)
-    limiter = state.limiter
-    limiter.enter(client.bucket, client.limit, time.monotonic())
-    limiter.leave(client.bucket, client.limit, 0, time.monotonic())
+    client.enter(state.limiter)
+    client.leave(state.limiter)
 
 
 def model_entries(state: State, everything: bool = False) -> list[dict[str, Any]]:
@@ -316,20 +315,27 @@ def model_entries(state: State, everything: bool = False) -> list[dict[str, Any]
             "name": server.model_name,
             "description": server.description,
             "admin_auth_required": snapshot.policy.auth.admin_digest is not None,
+            "status": {"value": "available"},  # neither loaded nor not
         }
     ]
     if server.expose_models or everything:
-        for item in snapshot.catalog.models:
-            entry: dict[str, Any] = {
-                "id": item.id,
-                "object": "model",
-                "created": int(state.started_at),
-                "owned_by": item.backend,
-                "name": item.name,
-            }
-            if item.context:
-                entry["context_length"] = item.context
-            if item.capabilities is not None:
-                entry["capabilities"] = sorted(item.capabilities)
-            entries.append(entry)
+        entries += [entry_of(state, item) for item in snapshot.catalog.models]
     return entries
+
+
+def entry_of(state: State, model: Model) -> dict[str, Any]:
+    """A real model as /v1/models lists it. The status is of the form of llama.cpp's router."""
+    state.places.follow(state.current.snapshot)
+    entry: dict[str, Any] = {
+        "id": model.id,
+        "object": "model",
+        "created": int(state.started_at),
+        "owned_by": model.backend,
+        "name": model.id,  # what a page shows: two backends may have the same model
+        "status": {"value": state.places.status(model.id)},
+    }
+    if model.context:
+        entry["context_length"] = model.context
+    if model.capabilities is not None:
+        entry["capabilities"] = sorted(model.capabilities)
+    return entry

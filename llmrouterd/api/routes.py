@@ -10,6 +10,7 @@ from llmrouterd.api import (
     health,
     lessons,
     live,
+    loading,
     memory,
     metrics,
     openai,
@@ -17,7 +18,7 @@ from llmrouterd.api import (
     policy,
     profiling,
 )
-from llmrouterd.api.boundary import ADMIN, CLIENT, OPEN, guarded
+from llmrouterd.api.boundary import ADMIN, CLIENT, LOADING, OPEN, guarded
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -36,6 +37,10 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("POST", "/v1/completions", CLIENT, openai.completions),
     ("POST", "/v1/embeddings", CLIENT, openai.embeddings),
     ("POST", "/v1/feedback", CLIENT, evidence.feedback),
+    ("GET", "/v1/decisions/{id}", CLIENT, evidence.decision),
+    ("GET", "/models", LOADING, loading.models),
+    ("POST", "/models/load", LOADING, loading.load),
+    ("POST", "/models/unload", LOADING, loading.unload),
     ("GET", "/admin/models", ADMIN, admin.models),
     ("GET", "/admin/models/{id:.+}", ADMIN, evidence.model),
     ("POST", "/admin/models/{id:.+}/load", ADMIN, memory.load),

@@ -75,6 +75,7 @@ def classify(
         task=task,
         session=context.session or _session(messages),
         client=context.client,
+        user=context.user,
         preset=context.preset,
         tool_loop=messages[-1].role in ("tool", "function"),
         text_rules=frozenset(

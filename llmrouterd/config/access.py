@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Data = dict[str, Any]
 
+_SECRET_HEADERS = frozenset({"authorization", "cookie"})
+
 
 def key_digest(key: str) -> bytes:
     """SHA-256 of a key: what is compared, in constant time, instead of the key."""
@@ -39,6 +41,12 @@ def build_auth(filled: Data, report: Callable[[Path, str], None]) -> Auth:
             report(("auth", "clients", at, "name"), f"another client is named {item['name']!r}")
         if key and any(client.digest == key_digest(key) for client in clients):
             report(("auth", "clients", at), "another client has the same key")
+        if item["user_header"].lower() in _SECRET_HEADERS:
+            place = ("auth", "clients", at, "user_header")
+            report(place, f"{item['user_header']} holds a secret, and would be stored")
+        if any(item["user_rate_limits"].values()) and not item["user_header"]:
+            place = ("auth", "clients", at, "user_rate_limits")
+            report(place, "no user is known; say user_header, too")
         own = {name: value for name, value in item["rate_limits"].items() if value is not None}
         clients.append(
             ClientKey(
@@ -46,6 +54,9 @@ def build_auth(filled: Data, report: Callable[[Path, str], None]) -> Auth:
                 digest=key_digest(key),
                 limit=RateLimit(**{**limits["client"], **own}),
                 priority=item["priority"],
+                user_header=item["user_header"],
+                user_limit=RateLimit(**item["user_rate_limits"]),
+                load_models=item["load_models"],
             )
         )
     return Auth(

@@ -203,6 +203,23 @@ class Places:
         """Whether a model is in memory; one that no host knows is not."""
         return any(model in host.loaded for host in self.hosts.values())
 
+    def status(self, model: str) -> str:
+        """`loaded`, `loading` or `unloaded`, as llama.cpp's router says it; what its backend
+        neither loads nor unloads counts as loaded."""
+        for host in self.hosts.values():
+            if model in host.served:
+                if model in host.loaded or not host.models[model].movable:
+                    return "loaded"
+                moving = host.moving
+                return "loading" if moving and moving.target == model else "unloaded"
+        return "unloaded"
+
+    def moves(self, model: str) -> bool:
+        """Whether a model's backend loads and unloads it when it is told to."""
+        return any(
+            model in host.served and host.models[model].movable for host in self.hosts.values()
+        )
+
     def leave(self, ticket: Ticket) -> None:
         """The request has ended, or its client has gone."""
         host = self._hosts.pop(ticket)
