@@ -7,15 +7,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from llmrouterd.errors import UpstreamInvalid, UpstreamTimeout
+from llmrouterd.errors import UpstreamError, UpstreamInvalid, UpstreamTimeout
+from llmrouterd.health import ENDLESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from llmrouterd.backends.base import Backend, Call, Frame, Stream
     from llmrouterd.catalog import Model
-    from llmrouterd.errors import UpstreamError
     from llmrouterd.explanation import Attempt
+    from llmrouterd.health import Watch
     from llmrouterd.policy import BackendSpec
     from llmrouterd.residency.ticket import Ticket
     from llmrouterd.spending import Bill
@@ -28,7 +29,8 @@ class Answer:
 
     `started`, `asked_at` (of this candidate) and `first_at` are monotonic seconds. `warm`: the
     model was loaded before. `arrival` counts the requests that had come, 0 where another ran.
-    `place`: what it has waited for.
+    `place`: what it has waited for. `_watch` knows since when the backend is silent, and
+    `_on_news` is called for a token of a model that was not healthy.
     """
 
     model: Model
@@ -40,6 +42,8 @@ class Answer:
     _stream: Stream
     _first: list[Frame] | None
     _release: Callable[[UpstreamError | None], None]
+    _watch: Watch
+    _on_news: Callable[[Watch], None]
     tools_dropped: bool = False
     asked_at: float = 0.0
     warm: bool = False
@@ -56,12 +60,23 @@ class Answer:
 
     async def _next(self) -> list[Frame] | None:
         if self._first is not None:
-            frames, self._first = self._first, None
-            return frames
+            first, self._first = self._first, None
+            return first
+        self._watch.waits_since = now = time.monotonic()
+        try:
+            frames = await self._receive(now)
+        except UpstreamError:
+            self._watch.waits_since = ENDLESS  # unlike one that is cancelled, it has been told
+            raise
+        if _lives(frames) and self._watch.move(time.monotonic()):
+            self._on_news(self._watch)
+        return frames
+
+    async def _receive(self, now: float) -> list[Frame] | None:
         idle, total = self.spec.timeouts.idle or None, self.spec.timeouts.total
         if not total:
             return await self._stream.next(idle)
-        left = self.started + total - time.monotonic()
+        left = self.started + total - now
         try:
             if left > 0:
                 return await self._stream.next(min(left, idle or left))
@@ -112,3 +127,13 @@ async def _first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
             return kept
         if any(frame.done for frame in frames):
             raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")
+
+
+def _lives(frames: list[Frame] | None) -> bool:
+    """Whether this is a sign of life: a comment is none."""
+    if frames is None:
+        return True
+    for frame in frames:  # noqa: SIM110 - once for every token, so without a generator
+        if frame.chunk is not None or frame.done:
+            return True
+    return False

@@ -33,6 +33,7 @@ from llmrouterd.journal import Journal, RecordEncoder
 from llmrouterd.lessons import Lessons
 from llmrouterd.library import Library
 from llmrouterd.metrics import Metrics
+from llmrouterd.prober import Prober
 from llmrouterd.profiling.worker import Profiler
 from llmrouterd.residency.loaded import Residency
 from llmrouterd.residency.places import Places
@@ -41,6 +42,7 @@ from llmrouterd.spending import Spending
 from llmrouterd.store import Store
 from llmrouterd.tasks import guard
 from llmrouterd.token_count import TokenCounter
+from llmrouterd.vitals import Vitals
 from llmrouterd.watcher import Reloader
 
 if TYPE_CHECKING:
@@ -90,7 +92,9 @@ async def open_daemon(
     discovery = Discovery(current, pool, residency, known, log)
     hooks.changed = discovery.wake
     places = _open_places(pool, metrics, log, discovery, stack)
-    dispatcher = Dispatcher(pool, residency, places, Spending(kept, metrics, log), log)
+    vitals, spending = Vitals(policy, metrics, log), Spending(kept, metrics, log)
+    discovery.on_listing = vitals.listed
+    dispatcher = Dispatcher(pool, residency, places, spending, vitals, log)
     benchmarks = BenchmarkWorker(current, discovery, kept, log)
     benchmarks.count_matches = discovery.matched
     feedback = Feedback(discovery, kept, log)
@@ -105,6 +109,7 @@ async def open_daemon(
     reloader = Reloader(settings, current, discovery, metrics, log)
     reloader.on_applied.append(lambda new: log.configure(new.logging, secrets_of(new)))
     reloader.on_applied.append(lambda _: benchmarks.wake())
+    reloader.on_applied.append(vitals.follow)
     reloader.on_edit = edits.note
     tokens = TokenCounter()
     state = State(
@@ -117,6 +122,7 @@ async def open_daemon(
         lessons=lessons,
         metrics=metrics,
         places=places,
+        prober=Prober(current, vitals, pool, places),
         profiler=profiler,
         benchmarks=benchmarks,
         reloader=reloader,
@@ -161,6 +167,7 @@ def _start_workers(state: State, settings: Settings) -> list[asyncio.Task[None]]
         "edits": state.edits.work,
         "residency": partial(state.places.work, state.current),
         "hardware": state.places.watch_cards,
+        "health": state.prober.work,
         "profiler": state.profiler.work,
         "benchmarks": state.benchmarks.work,
         "sweeper": partial(_sweep, state),

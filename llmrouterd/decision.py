@@ -166,8 +166,8 @@ def _affordable(models: Iterable[Model], gate: Gate) -> list[Model]:
 def _fit(gate: Gate, catalog: Catalog) -> tuple[list[Model], tuple[Rejection, ...]]:
     """The models that can serve, and the others with their reasons.
 
-    What can be bent is bent only when nobody is left: a model that is cooling is better than
-    none, and so is one whose context may cut the answer short.
+    What can be bent is bent only when nobody is left: a model whose context may cut the answer
+    short is better than none, then one that is suspect, then one that is cooling.
     """
     fit: list[Model] = []
     rejected: list[Rejection] = []
@@ -178,7 +178,7 @@ def _fit(gate: Gate, catalog: Catalog) -> tuple[list[Model], tuple[Rejection, ..
         else:
             rejected.append(reason)
     if not fit:
-        for soft in ("answer_space", "cooling"):
+        for soft in ("answer_space", "suspect", "cooling"):
             bent = {rejection.model for rejection in rejected if rejection.gate == soft}
             if bent:
                 fit = [model for model in catalog.models if model.id in bent]

@@ -65,6 +65,7 @@ class Discovery:
         self._made_with: Knowledge | None = None
         self.knowledge = knowledge
         self.on_report: Callable[[str, tuple[ModelFacts, ...], float], None] = lambda *told: None
+        self.on_listing: Callable[[str, str], None] = lambda *told: None
         self.backends: dict[str, Health] = {}
 
     def follow(self, policy: Policy) -> None:
@@ -192,10 +193,13 @@ class Discovery:
             # One slow answer of a busy backend is not the end of its models.
             if health.failures >= _FAILURES_TO_DROP or not health.facts:
                 health.facts = ()
+            if health.failures >= _FAILURES_TO_DROP:
+                self.on_listing(name, health.error)
         else:
             health.failures, health.error = 0, ""
             health.status, health.facts = "ok", facts
             self._report(health, asked_at)
+            self.on_listing(name, "")
         health.checked_at = time.time()
         if health.status != before:
             self._on_event(

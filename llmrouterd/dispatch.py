@@ -1,6 +1,6 @@
 """Tries a Decision's candidates until the first byte of an answer.
 
-Holds what is live: requests in flight, cooldowns, and which model a conversation uses.
+Holds what is live: requests in flight, and which model a conversation uses.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ import asyncio
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.answer import Answer, begin
-from llmrouterd.cooldown import Cooldowns
 from llmrouterd.errors import (
     NoModelAvailable,
     UpstreamBusy,
     UpstreamError,
     UpstreamInterrupted,
     UpstreamLoading,
-    UpstreamStatus,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from llmrouterd.catalog import Model
     from llmrouterd.chat import ChatRequest
     from llmrouterd.decision import Decision
+    from llmrouterd.health import Watch
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.residency.loaded import Residency
     from llmrouterd.residency.places import Places
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from llmrouterd.signals import Signals
     from llmrouterd.snapshot import Snapshot
     from llmrouterd.spending import Bill, Spending
+    from llmrouterd.vitals import Vitals
 
 _LOADING_POLL = 0.5
 
@@ -67,6 +68,7 @@ class Dispatcher:
         residency: Residency,
         places: Places,
         spending: Spending,
+        vitals: Vitals,
         on_event: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._pool = pool
@@ -76,7 +78,7 @@ class Dispatcher:
         self._on_event = on_event
         self._sessions: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self.busy: dict[str, int] = {}
-        self.cooldowns = Cooldowns()
+        self.vitals = vitals
         self.last_request = time.monotonic()  # a start is no idle time
         self.arrivals = 0
         self.arrived = asyncio.Event()
@@ -87,16 +89,13 @@ class Dispatcher:
 
     def load(self, snapshot: Snapshot, session: str, priority: int = CHAT) -> Load:
         """A frozen view of the live state for one decision of this priority."""
-        cooling: dict[str, str] = {}
-        view = self.cooldowns.view(time.monotonic())
-        for model in snapshot.catalog.models if view else ():
-            if reason := view.get(model.id) or view.get(model.backend):
-                cooling[model.id] = reason
+        cooling, suspect = self.vitals.left_alone(snapshot.catalog)
         sticky = self._sessions.get(session)
         return Load(
             resident=self._residency.resident,
             busy=dict(self.busy),
             cooling=cooling,
+            suspect=suspect,
             slots=self._residency.slots,
             sticky=sticky[0] if sticky and sticky[1] > time.monotonic() else "",
             standing=self._places.standing(snapshot, priority),
@@ -199,7 +198,7 @@ class Dispatcher:
         bill: Bill | None = None
         place: Ticket | None = None
         answered = False
-        self._enter(model, spec)
+        watch = self._enter(model, spec)
         try:
             ticket = ticket_for(chat, None, model, policy, id_)
             place = await self._enter_queue(entry, spec, snapshot, ticket)
@@ -221,7 +220,7 @@ class Dispatcher:
                 bill.settle() if answered else bill.fail(failure)
             if place is not None:
                 self._leave_queue(entry, place)
-            self._leave(model, spec, policy, failure, answered)
+            self._leave(watch, failure, answered)
             self._pool.release(entry)
 
     def _candidates(
@@ -259,17 +258,18 @@ class Dispatcher:
         answered = False
         failure: UpstreamError | None = None
         warm = model.remote or model.id in self._residency.resident
-        self._enter(model, spec)
+        watch = self._enter(model, spec)
         arrival = self.arrivals if self.in_flight == 1 else 0
         try:
             ticket = ticket_for(request.chat, decision.signals, model, policy, request.id)
             place = await self._enter_queue(entry, spec, request.snapshot, ticket)
             # A load of ours is over by now, and is no part of how fast the model answers.
             warm = warm or self._places.holds(model.id)
-            asked_at = time.monotonic()
             bill = self.spending.open(model, spec, decision.signals, policy)
+            asked_at = self.vitals.ask(watch, model, decision.signals, warm)
             stream, first = await begin(entry.backend, call, spec)
             answered = True
+            self.vitals.token(watch)
         except UpstreamError as error:
             failure = error
             raise
@@ -280,12 +280,7 @@ class Dispatcher:
                 if place is not None:
                     self._leave_queue(entry, place)
                 self._pool.release(entry)
-                self._leave(model, spec, policy, failure, False)
-
-        def release(error: UpstreamError | None) -> None:
-            self._leave_queue(entry, place)
-            self._pool.release(entry)
-            self._leave(model, spec, policy, error, error is None)
+                self._leave(watch, failure, False)
 
         if decision.signals.session and not decision.signals.task:
             self.remember(decision.signals.session, model.id, policy)
@@ -303,7 +298,9 @@ class Dispatcher:
             bill=bill,
             _stream=stream,
             _first=first,
-            _release=release,
+            _release=partial(self._finish, entry, place, watch),
+            _watch=watch,
+            _on_news=self.vitals.token,
         )
 
     async def _enter_queue(
@@ -334,47 +331,30 @@ class Dispatcher:
         entry.leave()
         self._places.leave(ticket)
 
-    def _enter(self, model: Model, spec: BackendSpec) -> None:
-        now = self.last_request = time.monotonic()
+    def _finish(
+        self, entry: Entry, place: Ticket, watch: Watch, error: UpstreamError | None
+    ) -> None:
+        self._leave_queue(entry, place)
+        self._pool.release(entry)
+        self._leave(watch, error, error is None)
+
+    def _enter(self, model: Model, spec: BackendSpec) -> Watch:
+        self.last_request = time.monotonic()
         self.busy[model.id] = self.busy.get(model.id, 0) + 1
         self.arrivals += 1
         self.arrived.set()
-        probe = spec.timeouts.first_token or 60.0
-        self.cooldowns.begin(model.id, now, probe)
-        self.cooldowns.begin(spec.name, now, probe)
+        return self.vitals.begin(model, spec)
 
-    def _leave(
-        self,
-        model: Model,
-        spec: BackendSpec,
-        policy: Policy,
-        error: UpstreamError | None,
-        answered: bool,
-    ) -> None:
-        left = self.busy.get(model.id, 1) - 1
+    def _leave(self, watch: Watch, error: UpstreamError | None, answered: bool) -> None:
+        left = self.busy.get(watch.model, 1) - 1
         if left > 0:
-            self.busy[model.id] = left
+            self.busy[watch.model] = left
         else:
-            self.busy.pop(model.id, None)
-        self.last_request = now = time.monotonic()
-        self.cooldowns.ended(model.id, spec.name)
-        if error is None and not answered:
-            return  # the client left, or it was our own fault
-        if error is None:
-            self._residency.used(model.id)
-            self.cooldowns.succeeded(spec.name)
-            if self.cooldowns.succeeded(model.id):
-                self._on_event("backend.recovered", {"model": model.id})
-            return
-        if isinstance(error, UpstreamStatus) and error.upstream_status < 500:
-            if error.upstream_status == 429 and error.retry_after:
-                self.cooldowns.rest(model.id, error.message, error.retry_after, now)
-            return
-        if isinstance(error, (UpstreamLoading, UpstreamBusy)):
-            return
-        key = spec.name if isinstance(error, UpstreamUnreachable) else model.id
-        if self.cooldowns.failed(key, error.message, policy.failover, now):
-            self._on_event("backend.cooled", {"key": key, "reason": error.message})
+            self.busy.pop(watch.model, None)
+        self.last_request = time.monotonic()
+        if answered:
+            self._residency.used(watch.model)
+        self.vitals.end(watch, error, answered)
 
 
 def interrupted(spec: BackendSpec) -> UpstreamInterrupted:

@@ -69,6 +69,7 @@ def describe_load(load: Load) -> dict[str, Any]:
         "resident": sorted(load.resident),
         "busy": dict(load.busy),
         "cooling": dict(load.cooling),
+        "suspect": dict(load.suspect),
         "slots": dict(load.slots),
         "sticky": load.sticky,
         "standing": {model: standing._asdict() for model, standing in load.standing.items()},

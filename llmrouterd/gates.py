@@ -50,8 +50,10 @@ class Gate:
         standing = self._load.standing.get(model.id)
         if standing is not None and standing.state == "refused":
             return Rejection(model.id, "memory", standing.reason)
-        cooling = self._load.cooling.get(model.id)
-        return None if cooling is None else Rejection(model.id, "cooling", cooling)
+        for name, told in (("cooling", self._load.cooling), ("suspect", self._load.suspect)):
+            if model.id in told:
+                return Rejection(model.id, name, told[model.id])
+        return None
 
     def budget(self, model: Model) -> tuple[str, str] | None:
         """What the backend's budget says against a model; never bent, and whoever names it."""

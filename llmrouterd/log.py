@@ -20,6 +20,8 @@ _WARNINGS = (
     ".failed",
     ".down",
     ".cooled",
+    ".suspected",
+    ".died",
     ".degraded",
     ".ended",
     ".estimated",

@@ -16,6 +16,7 @@ from prometheus_client import (
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from llmrouterd import __version__
+from llmrouterd.health import CAUSES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -46,6 +47,9 @@ class Metrics:
             self.inc(self.answers, outcome, by=0)
         for result in ("applied", "unchanged", "rejected"):
             self.inc(self.reloads, result, by=0)
+        for state, causes in CAUSES.items():
+            for cause in causes:
+                self.inc(self.transitions, state, cause, by=0)
         self.build.labels(__version__, platform.python_version()).set(1)
 
     def _add_requests(self) -> None:
@@ -118,6 +122,12 @@ class Metrics:
     def _add_the_rest(self) -> None:
         self.backend_up = self._gauge("backend_up", "1 where the backend answers.", "backend")
         self.backend_models = self._gauge("backend_models", "Models it serves.", "backend")
+        self.health = self._gauge(
+            "health_state", "1 for the state that it is in, 0 for the others.", "key", "state"
+        )
+        self.transitions = self._counter(
+            "health_transitions_total", "Changes of state and their causes.", "state", "cause"
+        )
         self.reloads = self._counter("policy_reloads_total", "Edits of the policy.", "result")
         self.policy = self._gauge("policy_info", "1 for the active digest.", "digest")
         self.policy_valid = self._gauge("policy_valid", "0 while an edit is refused.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import re2
 
 from llmrouterd.policy_budget import NO_BUDGET, Budget
+from llmrouterd.policy_health import Failover, HealthLimits
 from llmrouterd.policy_profiling import Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 from llmrouterd.policy_residency import Queue, Residency
@@ -312,13 +313,6 @@ class Auth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failover:
-    attempts: int
-    errors_to_cool: int
-    cool_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSpec:
     """What the owner says of one source; `enabled` None is 'not said'."""
 
@@ -378,6 +372,7 @@ class Policy:
     pins: Globs
     sessions: Sessions
     failover: Failover
+    health: HealthLimits
     profiling: Profiling
     benchmarks: Benchmarks
     residency: Residency

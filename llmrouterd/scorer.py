@@ -43,7 +43,8 @@ class Load:
     """The live state that a decision may read, as it was at one moment.
 
     resident: ids of loaded models. busy: requests in flight by model id. cooling: model id ->
-    why it is left alone for now. slots: how many requests a model answers at once (default 1).
+    why it is left alone for now. suspect: model id -> why others are preferred for now.
+    slots: how many requests a model answers at once (default 1).
     sticky: the model that this conversation already uses, "" for none. standing: how models stand
     in their host's memory and queue, where that is known. spent: backend -> why its budget lets it
     answer no more.
@@ -52,6 +53,7 @@ class Load:
     resident: frozenset[str] = frozenset()
     busy: Mapping[str, int] = field(default_factory=dict)
     cooling: Mapping[str, str] = field(default_factory=dict)
+    suspect: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, int] = field(default_factory=dict)
     sticky: str = ""
     standing: Mapping[str, Standing] = field(default_factory=dict)

@@ -252,7 +252,8 @@ async def test_every_admin_endpoint_answers(scripted: Scripted) -> None:
     daemon, _ = await scripted("ok")
     await daemon.chat("Hello")
     for method, path, access, _handler in ROUTES:
-        if access == "admin" and method == "GET" and "{" not in path:
+        endless = path == "/admin/events"
+        if access == "admin" and method == "GET" and "{" not in path and not endless:
             answer = await daemon.get(path)
             assert (path, answer.status) == (path, 200)
             assert isinstance(answer.data, dict)

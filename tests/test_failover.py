@@ -239,7 +239,8 @@ async def test_a_recovered_model_comes_back(scripted: Scripted) -> None:
     assert (await daemon.chat("Hello")).headers["x-router-model"] == "b"
     await asyncio.sleep(0.12)
     assert (await daemon.chat("Hello")).headers["x-router-model"] == "a"
-    assert daemon.events.of("backend.recovered") == [{"model": "s/a"}]
+    (recovered,) = daemon.events.of("backend.recovered")
+    assert (recovered["key"], recovered["cause"]) == ("s/a", "answer")
 
 
 async def test_a_loading_backend_is_waited_for_when_nobody_else_can(scripted: Scripted) -> None:

@@ -15,10 +15,8 @@ import pytest
 
 from llmrouterd.backends.connection import ConnectionBroken, ConnectionPool
 from llmrouterd.backends.pool import Entry
-from llmrouterd.cooldown import Cooldowns
 from llmrouterd.discovery import Health
 from llmrouterd.errors import UpstreamError
-from llmrouterd.policy import Failover
 from llmrouterd.profiling.steps import Step
 from llmrouterd.store import Encoded, Store, encode_plain
 from llmrouterd.tables import decision
@@ -175,19 +173,6 @@ async def test_embeddings_take_a_place_too(scripted: Scripted) -> None:
     watching.cancel()
     assert [answer.status for answer in answers] == [200] * 3
     assert most == 1
-
-
-# Cooling.
-
-
-def test_a_probe_that_ends_without_a_verdict_does_not_block_the_next() -> None:
-    policy = Failover(attempts=3, errors_to_cool=1, cool_seconds=10)
-    cooldowns = Cooldowns()
-    assert cooldowns.failed("m", "broken", policy, 0)
-    cooldowns.begin("m", 11, 120)
-    assert cooldowns.reason("m", 12) is not None
-    cooldowns.ended("m")
-    assert cooldowns.reason("m", 12) is None
 
 
 async def test_a_client_that_leaves_a_probe_does_not_keep_the_model_out(

@@ -351,6 +351,19 @@ def test_a_model_that_answers_other_clients_is_not_put_out() -> None:
     assert kinds(host) == [("unload", "a")]
 
 
+def test_measuring_and_probing_are_no_use_of_a_model() -> None:
+    host = Host()
+    host.configure(Limits(), {"c": needs("c")}, 0.0)
+    host.report({"c": GB}, ["c"], 0.0)
+    expected = []
+    for priority in (PRIORITIES.index("profiling"), TASK):
+        ticket = Ticket(model="c", priority=priority)
+        host.arrive(ticket, 1.0)
+        host.leave(ticket, 31.0)
+        expected.append((host.reuse.chance("c", 1.0, 31.0) > 0.0, host.elsewhere("c", 31.0)))
+    assert expected == [(False, 0), (True, 0)]
+
+
 def test_what_a_model_was_put_out_for_is_loaded_next() -> None:
     host = make(max_wait=20.0)
     host.configure(host.limits, {name: replace(needs(name), slots=1) for name in "ad"}, 0.0)

@@ -32,6 +32,8 @@ GIB = 2**30
 PAINT = re.compile(r"\x1b\[\d+m")
 HOSTILE = "a\x1b[2J\x1b]0;title\x07\r\nb\x9b31m\u202egnp\u200b\u2028\x00\x7f"
 
+WELL: dict[str, Any] = {"health": {"state": "healthy"}, "unwell": {}}
+
 
 def live(**parts: Any) -> dict[str, Any]:
     """What /admin/live answers, with one of everything."""
@@ -75,14 +77,15 @@ def live(**parts: Any) -> dict[str, Any]:
             {"name": "nas", "total_bytes": None, "used_bytes": 0, "moving": None, "models": []},
         ],
         "backends": [
-            {"name": "o", "status": "ok", "models": ["llama:3b"], "error": "", "cooling": {}},
-            {"name": "gone", "status": "error", "models": [], "error": "refused", "cooling": {}},
+            {"name": "o", "status": "ok", "models": ["llama:3b"], "error": "", **WELL},
+            {"name": "gone", "status": "error", "models": [], "error": "refused", **WELL},
             {
                 "name": "ill",
                 "status": "ok",
                 "models": ["a", "b"],
                 "error": "",
-                "cooling": {"ill/a": "cooling for 20 s more: HTTP 500"},
+                "health": {"state": "healthy"},
+                "unwell": {"ill/a": {"state": "cooling", "reason": "HTTP 500"}},
             },
         ],
         **parts,
@@ -117,7 +120,7 @@ def test_a_frame() -> None:
         r"- +91 +cloud/big",
         r"o +ok +1",
         r"gone +error +0 +refused",
-        r"ill +cooling +2 +ill/a: cooling for 20 s more: HTTP 500",
+        r"ill +cooling +2 +ill/a: HTTP 500",
         r"\d\d:\d\d:\d\d  2\.3 s    80      coding      ok           o/llama:3b by default",
         r"\d\d:\d\d:\d\d  2\.3 s            coding      upstream_u…  none by default",
         r"q quits",

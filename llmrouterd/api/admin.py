@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,7 @@ async def models(request: web.Request) -> web.Response:
                     **model_data(item),
                     "evidence": describe_evidence(item, state.current.snapshot.policy),
                     "resident": item.id in resident,
+                    "health": state.dispatcher.vitals.data(item.id),
                 }
                 for item in state.current.snapshot.catalog.models
             ]
@@ -69,8 +69,7 @@ async def backends(request: web.Request) -> web.Response:
 
 def backends_data(state: State) -> list[dict[str, Any]]:
     """How every backend is doing."""
-    now = time.monotonic()
-    cooling = state.dispatcher.cooldowns.view(now)
+    vitals = state.dispatcher.vitals
     found = []
     for name, health in state.discovery.backends.items():
         found.append(
@@ -89,11 +88,8 @@ def backends_data(state: State) -> list[dict[str, Any]]:
                     for model, number in state.dispatcher.busy.items()
                     if model.startswith(name + "/")
                 ),
-                "cooling": {
-                    key: reason
-                    for key, reason in cooling.items()
-                    if key == name or key.startswith(name + "/")
-                },
+                "health": vitals.data(name),
+                "unwell": vitals.unwell(name),
                 "spending": state.dispatcher.spending.describe(_spec_of(state, health.spec)),
                 **health.entry.backend.state(),
             }

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from llmrouterd.api.state import STATE
 from llmrouterd.classifier.words import TASK_NAMES
+from llmrouterd.health import STATES
 from llmrouterd.policy import GENERAL
 from llmrouterd.residency.ticket import PRIORITIES
 
@@ -72,6 +73,11 @@ def _set_gauges(state: State) -> None:
     for name, backend in state.discovery.backends.items():
         found.backend_up.labels(name).set(1 if backend.status == "ok" else 0)
         found.backend_models.labels(name).set(len(backend.facts))
+    found.health.clear()
+    for key in (*state.discovery.backends, *state.current.snapshot.catalog.by_id):
+        condition = state.dispatcher.vitals.data(key)["state"]
+        for name in STATES:
+            found.health.labels(key, name).set(condition == name)
     found.budget_left.clear()
     for spec in state.current.snapshot.policy.backends:
         for period, usd in state.dispatcher.spending.left(spec).items():

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llmrouterd.journal import Journal
     from llmrouterd.lessons import Lessons
     from llmrouterd.metrics import Metrics
+    from llmrouterd.prober import Prober
     from llmrouterd.profiling.worker import Profiler
     from llmrouterd.residency.places import Places
     from llmrouterd.snapshot import Current
@@ -45,6 +46,7 @@ class State:
     lessons: Lessons
     metrics: Metrics
     places: Places
+    prober: Prober
     profiler: Profiler
     benchmarks: BenchmarkWorker
     reloader: Reloader

@@ -224,15 +224,18 @@ def _backends(live: Mapping[str, Any]) -> Section:
     columns = (Column("BACKEND", 16), Column("STATE", 9), Column("MODELS", 6), Column("", 0))
     rows = []
     for backend in live["backends"]:
-        cooling = "; ".join(f"{key}: {reason}" for key, reason in backend["cooling"].items())
-        state = "cooling" if cooling and backend["status"] == "ok" else backend["status"]
-        paint = {"ok": "good", "error": "bad"}.get(state, "busy")
+        held = {backend["name"]: backend["health"], **backend["unwell"]}
+        held = {key: told for key, told in held.items() if told["state"] != "healthy"}
+        states = [told["state"] for told in held.values()]
+        state = states[0] if states and backend["status"] == "ok" else backend["status"]
+        paint = {"ok": "good", "error": "bad", "dead": "bad"}.get(state, "busy")
+        why = "; ".join(f"{key}: {told['reason']}" for key, told in held.items())
         rows.append(
             (
                 Cell(backend["name"]),
                 Cell(state, paint),
                 Cell(str(len(backend["models"]))),
-                Cell(backend["error"] or cooling),
+                Cell(backend["error"] or why),
             )
         )
     return _section(columns, rows, "no backends")

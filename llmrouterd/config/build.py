@@ -19,7 +19,6 @@ from llmrouterd.policy import (
     BackendSpec,
     Benchmarks,
     Category,
-    Failover,
     Globs,
     Logging,
     ManagedModel,
@@ -35,6 +34,7 @@ from llmrouterd.policy import (
     Timeouts,
 )
 from llmrouterd.policy_budget import Budget
+from llmrouterd.policy_health import Failover, HealthLimits
 from llmrouterd.policy_profiling import Abilities, Judge, LiveProfiles, Profiling
 from llmrouterd.policy_reading import Classification, Complexity, Reasoning
 from llmrouterd.policy_residency import LOCAL, HostSpec, Queue, Residency
@@ -97,6 +97,7 @@ def build_policy(
         pins=Globs(filled["pins"]),
         sessions=Sessions(**filled["sessions"]),
         failover=Failover(**filled["failover"]),
+        health=HealthLimits(**filled["health"]),
         profiling=_profiling(filled["profiling"]),
         benchmarks=_benchmarks(filled["benchmarks"], found),
         residency=_residency(filled["residency"], found),

@@ -112,7 +112,7 @@ class Host:
         elif ticket in self.running:
             self.running.remove(ticket)
             self._touch(ticket, now)
-            if ticket.started is not None:
+            if ticket.started is not None and ticket.wanted:
                 self._traffic.answered(ticket.model, now - ticket.started)
         self.advance(now)
 
@@ -186,8 +186,7 @@ class Host:
         return True
 
     def advance(self, now: float) -> None:
-        """Do what can be done now. Called by itself after every change; to be called from time to
-        time as well, since waiting is a matter of time."""
+        """Do what can be done now: after every change, and from time to time, as time counts."""
         self.waiting.sort(key=lambda ticket: self._order(ticket, now))
         self._start_ready(now)
         if self.moving is None:
@@ -287,7 +286,8 @@ class Host:
         ticket.started = now
         self.running.append(ticket)
         self._turn = max(self._turn, ticket.turn - 1.0)
-        self.reuse.used(ticket.model, now)
+        if ticket.wanted:
+            self.reuse.used(ticket.model, now)
         self._touch(ticket, now)
         self._actions.append(Action("start", ticket))
 

@@ -141,6 +141,22 @@ class Places:
         finally:
             del self._waiters[ticket]
 
+    def enter_now(self, snapshot: Snapshot, ticket: Ticket) -> bool:
+        """Take a place if the ticket's model has a free one and nobody waits on its host; never
+        waits, loads or evicts. What returns True needs a `leave`."""
+        self.follow(snapshot)
+        host, now = self._host_of(ticket.model), time.monotonic()
+        quiet = host.moving is None and not host.waiting
+        found = host.standings({ticket.model} & host.served, now, ticket.priority) if quiet else {}
+        if not any(each.state == "ready" and not each.wait for each in found.values()):
+            return False
+        self._hosts[ticket] = host
+        host.arrive(ticket, now)
+        self._act(host)
+        if ticket.started is None:
+            self.leave(ticket)
+        return ticket.started is not None
+
     def waits_for(self, model: str) -> str:
         """What a request for this model waits for, in words; "" where its backend has it."""
         host = self._host_of(model)

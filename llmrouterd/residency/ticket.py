@@ -47,6 +47,11 @@ class Ticket:
     def background(self) -> bool:
         return self.priority >= TASK
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for the answer: measuring and probing are no use of a model."""
+        return self.priority < PROFILING
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelNeeds:

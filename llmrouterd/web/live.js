@@ -152,7 +152,7 @@ function speeds(rows) {
 function backend(one) {
   const health = one.health || {};
   const state = health.state || one.status;
-  const unwell = Object.entries(one.unwell || one.cooling || {});
+  const unwell = Object.entries(one.unwell || {});
   const processes = Object.entries(one.processes || {});
   const reason = health.reason || one.error;
   return h("div", { class: "backend" },
@@ -164,7 +164,7 @@ function backend(one) {
     reason && h("p", { class: "bad small" }, reason),
     spending(one.spending),
     unwell.map(([key, why]) => h("p", { class: "small" },
-      h("span", { class: `badge ${why.state || "cooling"}` }, why.state || "cooling"), ` ${key}: ${why.reason || why}`)),
+      h("span", { class: `badge ${why.state}` }, why.state), ` ${key}: ${why.reason}`)),
     processes.map(([name, process]) => h("p", { class: "quiet small" },
       `${name}: ${process.state}${process.detail ? `, ${process.detail}` : ""}`)));
 }
