@@ -12,7 +12,7 @@ import pytest
 
 from llmrouterd.api.routes import ROUTES
 from tests.conftest import Opener, Scripted
-from tests.support.daemon import Running, chat_body, openai_backend
+from tests.support.daemon import Running, chat_body, openai_backend, read_body
 from tests.support.faults import FaultServer
 from tests.support.policies import running
 
@@ -316,7 +316,8 @@ async def _provoke(url: str) -> list[str]:
                 async with session.request(
                     method, url + path, headers=_bearer(key), json=bodies[0]
                 ) as response:
-                    texts.append(f"{response.headers}{await response.text()}")
+                    content = await read_body(response)
+                    texts.append(f"{response.headers}{content.decode(errors='replace')}")
             for body in bodies:
                 async with session.post(
                     url + "/v1/chat/completions", headers=_bearer(key), json=body

@@ -96,9 +96,10 @@ class Running:
     async def request(self, method: str, path: str, **fields: Any) -> Answer:
         """Send a request; `fields` are aiohttp's."""
         async with self.http.request(method, self.url + path, **fields) as response:
-            body = await response.read()
+            body = await read_body(response)
             try:
-                data = json.loads(body)
+                event, _, told = body.partition(b"\ndata: ")
+                data = json.loads(told if event.startswith(b"event: ") else body)
             except ValueError:
                 data = None
             return Answer(status=response.status, headers=response.headers, body=body, data=data)
@@ -151,6 +152,13 @@ class Running:
         await self.events.until(
             lambda: wanted == set(self.state.current.snapshot.catalog.by_id), timeout
         )
+
+
+async def read_body(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body; of the events of the daemon, which never end, the first."""
+    if response.url.path == "/admin/events" and response.status == 200:
+        return await response.content.readuntil(b"\n\n")
+    return await response.read()
 
 
 def chat_body(messages: Messages, **body: Any) -> dict[str, Any]:
