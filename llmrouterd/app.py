@@ -166,7 +166,7 @@ def _start_workers(state: State, settings: Settings) -> list[asyncio.Task[None]]
         "watcher": state.reloader.watch,
         "edits": state.edits.work,
         "residency": partial(state.places.work, state.current),
-        "hardware": state.places.watch_cards,
+        "hardware": state.places.cards.watch,
         "health": state.prober.work,
         "profiler": state.profiler.work,
         "benchmarks": state.benchmarks.work,

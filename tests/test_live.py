@@ -219,7 +219,7 @@ async def test_the_number_of_listeners_has_a_bound() -> None:
 
 async def test_the_past_is_told_by_its_steps(scripted: Scripted) -> None:
     daemon, _ = await scripted("a")
-    history = daemon.state.places.history
+    history = daemon.state.places.past.points
     history.clear()
     levels = [0, 0, 0, 5, 5, 5, 5, 2, 2]
     history.extend((float(at), {"local": level}) for at, level in enumerate(levels))

@@ -128,11 +128,11 @@ async def test_a_load_waits_until_the_memory_is_really_free(
 ) -> None:
     daemon = await start(open_daemon, ollama, residency={"hosts": []})
     driver = SlowDriver(ollama)
-    daemon.state.places._probes = (driver,)
+    daemon.state.places.cards._probes = (driver,)
     assert (await daemon.chat("Hello", model="a:1b")).status == 200
     driver.looks.clear()
-    daemon.state.places.pools = driver.read()
-    daemon.state.places._made_of = None
+    daemon.state.places.cards.pools = driver.read()
+    daemon.state.places._limits_change()
     assert (await daemon.chat("Hello", model="b:1b")).status == 200
     assert ollama.loads == ["a:1b", "b:1b"]
     assert driver.looks.count(0) >= 4

@@ -97,9 +97,9 @@ def live_data(state: State) -> dict[str, Any]:
         "requests_per_minute": state.feed.requests_per_minute(),
         "speeds": state.feed.speeds(),
         "hosts": [host_data(name, host, now) for name, host in places.hosts.items()],
-        "cards": [asdict(pool) for pool in places.pools],
-        "history": _steps(places.past()),
-        "marks": list(places.marks),
+        "cards": [asdict(pool) for pool in places.cards.pools],
+        "history": _steps(places.past.described()),
+        "marks": list(places.past.marks),
         "backends": backends_data(state),
     }
 

@@ -36,9 +36,9 @@ async def vram(request: web.Request) -> web.Response:
                 }
                 for name, host in places.hosts.items()
             ],
-            "cards": [asdict(pool) for pool in places.pools],
-            "history": places.past(),
-            "marks": list(places.marks),
+            "cards": [asdict(pool) for pool in places.cards.pools],
+            "history": places.past.described(),
+            "marks": list(places.past.marks),
         }
     )
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Call
 from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
-from llmrouterd.hardware import own_memory, probes, read_pools, used_bytes
 from llmrouterd.policy_residency import LOCAL
+from llmrouterd.residency.cards import Cards
 from llmrouterd.residency.host import Host
 from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs, never_fit
+from llmrouterd.residency.past import Past
 from llmrouterd.residency.ticket import CHAT, PRIORITIES, ModelNeeds, Ticket
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from llmrouterd.backends.base import Backend
     from llmrouterd.backends.pool import BackendPool
     from llmrouterd.catalog import Catalog, Model, ModelFacts
-    from llmrouterd.hardware import MemoryPool
     from llmrouterd.metrics import Metrics
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.residency.ticket import Action
@@ -33,13 +32,6 @@ if TYPE_CHECKING:
 _TICK_SECONDS = 0.25
 # Backends are asked after a request what they hold, at most so often.
 _ASK_SECONDS = 5.0
-# Asking the cards' drivers takes some hundredths of a second of a thread.
-_PROBE_SECONDS = 10.0
-# Memory in use is remembered for plots: so many points, so many seconds apart.
-_HISTORY, _HISTORY_SECONDS = 720, 10.0
-_MARKS = 200
-# A driver may take a moment to give back what a model had: it is asked so often, for so long.
-_FREED_SECONDS, _FREED_PAUSE = 5.0, 0.1
 # What cannot be loaded in time is left alone for so long.
 _WEDGED_REST_SECONDS = 60.0
 
@@ -60,7 +52,6 @@ class Places:
         self._metrics = metrics
         for priority in PRIORITIES:
             metrics.inc(metrics.refusals, priority, by=0)
-        self._probes = probes()
         self._pool = pool
         self._on_event = on_event
         self.hosts: dict[str, Host] = {}
@@ -73,11 +64,10 @@ class Places:
         self._moves: set[asyncio.Task[bool]] = set()
         self._reported: dict[str, tuple[tuple[ModelFacts, ...], float]] = {}
         self._made_of: tuple[Policy, Catalog] | None = None
-        self.pools: tuple[MemoryPool, ...] = ()
+        self.cards = Cards(self._limits_change)
+        self.past = Past()
         self._asked_at = float("-inf")
         self._unloaded_at = float("-inf")
-        self.history: deque[tuple[float, dict[str, int]]] = deque(maxlen=_HISTORY)
-        self.marks: deque[dict[str, Any]] = deque(maxlen=_MARKS)
         self.changed: Callable[[], None] = lambda: None
         self.on_load: Callable[[Model, float], None] = lambda model, seconds: None
 
@@ -109,8 +99,8 @@ class Places:
                 )
                 for model in models
             }
-            host.foreign = foreign_bytes(name, self.pools, host.used - host.foreign)
-            host.configure(host_limits(name, policy, self.pools), needs, now)
+            host.foreign = foreign_bytes(name, self.cards.pools, host.used - host.foreign)
+            host.configure(host_limits(name, policy, self.cards.pools), needs, now)
             self._warn(name, never_fit(host.limits, needs))
         for backend, reported in self._reported.items():
             self.report(backend, *reported)
@@ -176,17 +166,12 @@ class Places:
             for host in self.hosts.values():
                 host.advance(time.monotonic())
                 self._act(host)
-            self._remember()
+            self.past.note({name: host.used for name, host in self.hosts.items()})
             await asyncio.sleep(_TICK_SECONDS)
 
-    async def watch_cards(self) -> None:
-        """Read for ever what memory this machine's cards have."""
-        while True:
-            pools = await asyncio.to_thread(read_pools, self._probes)
-            if pools != self.pools:
-                self.pools = pools
-                self._made_of = None  # the limits follow from it
-            await asyncio.sleep(_PROBE_SECONDS)
+    def _limits_change(self) -> None:
+        """The cards have another memory than before, and the hosts' limits follow from it."""
+        self._made_of = None
 
     async def unload(self, model: str) -> bool:
         """Take an idle model out of memory; False if it is in use, or something is being moved."""
@@ -315,7 +300,8 @@ class Places:
         try:
             async with asyncio.timeout(spec.timeouts.load or None):
                 if kind == "load":
-                    await self._until_free(host, name)
+                    if spec.host == LOCAL:
+                        await self.cards.wait_for(host.size_of(name), self._unloaded_at)
                     embeds = model.capabilities is not None and "chat" not in model.capabilities
                     call = Call("embeddings" if embeds else "chat", model.name, {})
                     call = call._replace(num_ctx=model.num_ctx, keep_alive=model.keep_alive)
@@ -358,17 +344,6 @@ class Places:
         self.mark("evict" if action.reason else "unload", name, action.reason)
         self._on_event("model.unloaded", said)
 
-    async def _until_free(self, host: Host, name: str) -> None:
-        """After an unload on this machine: wait until its cards' drivers say that there is room for
-        the next model. Its size may be wrong, so this is not waited for long."""
-        until = self._unloaded_at + _FREED_SECONDS
-        while host is self.hosts.get(LOCAL) and time.monotonic() < until:
-            pools = await asyncio.to_thread(read_pools, self._probes)
-            used, total = used_bytes(pools), sum(pool.total_bytes for pool in own_memory(pools))
-            if used is None or total - used >= host.size_of(name):
-                return
-            await asyncio.sleep(_FREED_PAUSE)
-
     async def _load(self, backend: Backend, call: Call, name: str) -> None:
         """Load. Raises _Abandoned where nobody waits for it any more, once it is taken back."""
         task = self._loads[name] = asyncio.create_task(backend.load(call), name=f"loading:{name}")
@@ -384,20 +359,8 @@ class Places:
         raise _Abandoned
 
     def mark(self, kind: str, model: str, target: str = "") -> None:
-        """Remember a load, evict, unload, pin or unpin beside the memory's past. target: the model
-        that it was done for."""
-        host = self._known[model][1].host
-        moment = round(time.time(), 2)
-        self.marks.append({"at": moment, "kind": kind, "model": model, "host": host, "for": target})
-
-    def past(self) -> list[dict[str, Any]]:
-        """Bytes in use by host, the oldest first. at: Unix time."""
-        return [{"at": round(at, 2), "used": used} for at, used in self.history]
-
-    def _remember(self) -> None:
-        now = time.time()
-        if not self.history or now - self.history[-1][0] >= _HISTORY_SECONDS:
-            self.history.append((now, {name: host.used for name, host in self.hosts.items()}))
+        """See `Past.mark`."""
+        self.past.mark(kind, model, self._known[model][1].host, target)
 
     def _failed(self, host: Host, action: Action, error: UpstreamError | TimeoutError) -> None:
         rest = 0.0  # who fails again and again is cooled by the dispatcher

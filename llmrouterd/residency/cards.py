@@ -1,0 +1,50 @@
+"""What memory this machine's cards have, as their drivers say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from llmrouterd.hardware import own_memory, probes, read_pools, used_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from llmrouterd.hardware import MemoryPool, Probe
+
+# Asking the drivers takes some hundredths of a second of a thread.
+_PROBE_SECONDS = 10.0
+# A driver may take a moment to give back what a model had: it is asked so often, for so long.
+_FREED_SECONDS, _FREED_PAUSE = 5.0, 0.1
+
+
+class Cards:
+    """`pools` as they were read last; `on_change()` is called when they are others."""
+
+    def __init__(self, on_change: Callable[[], None], found: Iterable[Probe] | None = None) -> None:
+        self.pools: tuple[MemoryPool, ...] = ()
+        self._on_change = on_change
+        self._probes = tuple(probes() if found is None else found)
+
+    async def watch(self) -> None:
+        """Read them for ever."""
+        while True:
+            pools = await self._read()
+            if pools != self.pools:
+                self.pools = pools
+                self._on_change()
+            await asyncio.sleep(_PROBE_SECONDS)
+
+    async def wait_for(self, size: int, unloaded_at: float) -> None:
+        """After an unload: wait until there is room for so many bytes. They may be wrong, and what
+        is in use somebody else's, so not for long. unloaded_at: monotonic seconds."""
+        while time.monotonic() < unloaded_at + _FREED_SECONDS:
+            pools = await self._read()
+            used, total = used_bytes(pools), sum(pool.total_bytes for pool in own_memory(pools))
+            if used is None or total - used >= size:
+                return
+            await asyncio.sleep(_FREED_PAUSE)
+
+    async def _read(self) -> tuple[MemoryPool, ...]:
+        return await asyncio.to_thread(read_pools, self._probes)
