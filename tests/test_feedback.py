@@ -133,6 +133,7 @@ async def test_a_decision_is_shown_to_its_own_client_without_words(scripted: Scr
         found = await daemon.get("/v1/decisions/1", headers=key)
         assert found.data["id"] == ids[who]
         assert b"I am" not in found.body
+        assert "load" not in found.data["record"]
     assert (await daemon.get(f"/v1/decisions/{ids['ann']}", headers=BOB)).status == 404
     assert (await daemon.get("/v1/decisions/1")).status == 401
     admin = {"Authorization": "Bearer the-admin-key"}

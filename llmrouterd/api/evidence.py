@@ -58,7 +58,8 @@ async def decision(request: web.Request) -> web.Response:
         client.leave(state.limiter)
     if row is None:
         raise NotFound("No such decision of yours is kept.")
-    row["record"].pop("words", None)
+    for key in ("words", "load"):  # what the human wrote, and what others were doing
+        row["record"].pop(key, None)
     return json_response({**row, "words": in_words(row["record"])})
 
 
