@@ -105,9 +105,7 @@ def parse_source(content: bytes, file: str) -> Source:
         hint = next((hint for part, hint in _HINTS.items() if part in said), "")
         if _is_tab(text, where):
             hint = " (a tab; indent with spaces)"
-        # Newer parsers have a limit of their own.
-        deep_said = "nesting depth" in said
-        source.report((), _ENDLESS if deep_said else f"not valid YAML: {said}{hint}")
+        source.report((), f"not valid YAML: {said}{hint}")
         return source
     except yaml.reader.ReaderError as error:
         # The parser counts bytes.
@@ -137,14 +135,20 @@ def _is_tab(text: str, where: tuple[int, int]) -> bool:
 def _too_deep(text: str) -> tuple[int, int] | None:
     """Where the nesting goes too deep: the parser in C would overflow its stack there."""
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
-            depth += 1
-            mark = event.start_mark
-            if depth > MAX_DEPTH and mark is not None:
-                return mark.line + 1, mark.column + 1
-        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
-            depth -= 1
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+                depth += 1
+                mark = event.start_mark
+                if depth > MAX_DEPTH and mark is not None:
+                    return mark.line + 1, mark.column + 1
+            elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+                depth -= 1
+    except yaml.MarkedYAMLError as error:
+        if error.problem_mark is None or "nesting depth" not in str(error.problem):
+            raise
+        # Newer parsers have a larger limit of their own, and look ahead to it.
+        return _too_deep(text[: error.problem_mark.index])
     return None
 
 
