@@ -92,6 +92,7 @@ loads = st.builds(
     slots=st.dictionaries(st.sampled_from(IDS), st.integers(1, 4)),
     sticky=st.sampled_from(["", *IDS]),
     standing=st.dictionaries(st.sampled_from(IDS), standings),
+    suspect=st.dictionaries(st.sampled_from(IDS), st.just("suspect: no token for 9.0 s")),
     spent=st.sampled_from([{}, {"elsewhere": "spent 2.00 of 2.00 dollars today"}]),
 )
 asked = st.builds(
@@ -190,7 +191,7 @@ def test_what_an_edit_changes_is_told(edit: str) -> None:
     }
     assert f"moves {100 * len(changed) / 40:.0f} %" in summary(compared)
     first = compared.affected[0]
-    assert first.gain == max(each.gain for each in compared.affected)
+    assert first.gain == max(each.gain or 0.0 for each in compared.affected) > 0
     assert first.after in first.words_after
     assert first.before in first.words_before
 
@@ -201,6 +202,7 @@ def test_a_policy_that_would_refuse_and_one_without_the_backend() -> None:
     compared = compare(records, Replayer(none))
     assert (compared.changed, compared.after.refused) == (5, 5)
     assert "5 would be refused" in summary(compared)
+    assert {each.gain for each in compared.affected} == {None}
     elsewhere = policy("backends: [{name: other, type: ollama, url: 'http://127.0.0.1:9'}]\n")
     assert compare(records, Replayer(elsewhere)).after.refused == 5
 

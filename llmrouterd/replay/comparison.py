@@ -55,14 +55,15 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affected:
-    """One decision that changes. gain: points by which the new policy prefers the new choice."""
+    """One decision that changes. gain: points by which the new policy prefers the new choice, None
+    where it would not have the old one at all."""
 
     id: str
     at: float
     category: str
     before: str
     after: str
-    gain: float
+    gain: float | None
     words_before: str
     words_after: str
 
@@ -81,7 +82,7 @@ class Comparison:
 
 
 class _Change(NamedTuple):
-    gain: float
+    gain: float | None
     recorded: Recorded
     before: Mapping[str, Any]
     after: Mapping[str, Any] | None
@@ -113,7 +114,7 @@ def compare(
         if pair[0].model != pair[1].model:
             changes.append(_Change(_gain(decision, pair[0].model), recorded, old, new))
             # Only the most affected are kept with their explanations.
-            changes = sorted(changes, key=lambda change: -change.gain)[:_MOST_SHOWN]
+            changes = sorted(changes, key=_extent, reverse=True)[:_MOST_SHOWN]
     moves = Counter((one.model, other.model) for one, other in pairs if one.model != other.model)
     return Comparison(
         decisions=len(pairs),
@@ -144,14 +145,16 @@ def _choice(described: Mapping[str, Any] | None) -> Choice:
     )
 
 
-def _gain(decision: Decision | None, model: str | None) -> float:
-    """How much the new policy prefers its choice to the old one; endless where it would not have
-    that at all."""
-    if decision is None:
-        return float("inf")
-    totals = {candidate.model: candidate.total for candidate in decision.ranked}
-    old = totals.get(model or "")
-    return float("inf") if old is None else decision.ranked[0].total - old
+def _gain(decision: Decision | None, model: str | None) -> float | None:
+    """See `Affected.gain`."""
+    totals = {one.model: one.total for one in decision.ranked} if decision is not None else {}
+    if decision is None or model not in totals:
+        return None
+    return decision.ranked[0].total - totals[model]
+
+
+def _extent(change: _Change) -> float:
+    return float("inf") if change.gain is None else change.gain
 
 
 def _expected(choices: list[Choice]) -> Expected:
@@ -176,7 +179,7 @@ def _affected(change: _Change) -> Affected:
         category=change.recorded.signals.category,
         before=str(before["model"]),
         after=_NOBODY if after is None else str(after["model"]),
-        gain=round(min(change.gain, 1e6), 2),
+        gain=None if change.gain is None else round(change.gain, 2),
         words_before=in_words(before),
         words_after="no model can serve it" if after is None else in_words(dict(after)),
     )
