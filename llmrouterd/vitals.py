@@ -216,5 +216,5 @@ class Vitals:
                 else "backend.died"
                 if after == DEAD
                 else "backend.recovered",
-                {"key": key, "from": before, "cause": cause, "reason": reason},
+                {"name": key, "from": before, "cause": cause, "reason": reason},
             )

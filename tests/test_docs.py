@@ -185,6 +185,7 @@ def test_log_events_with_their_levels() -> None:
     described = {}
     for row in tables(section("docs/metrics.md", "## Log events"))[0]:
         described |= dict.fromkeys(bare(row[0]), row[1])
+        assert not log._HIDDEN_NAMES & set(bare(row[2])), f"{row[0]} would be logged as ***"
 
     def level(event: str) -> str:
         if event.endswith(log._ERRORS):

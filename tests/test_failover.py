@@ -240,7 +240,7 @@ async def test_a_recovered_model_comes_back(scripted: Scripted) -> None:
     await asyncio.sleep(0.12)
     assert (await daemon.chat("Hello")).headers["x-router-model"] == "a"
     (recovered,) = daemon.events.of("backend.recovered")
-    assert (recovered["key"], recovered["cause"]) == ("s/a", "answer")
+    assert (recovered["name"], recovered["cause"]) == ("s/a", "answer")
 
 
 async def test_a_loading_backend_is_waited_for_when_nobody_else_can(scripted: Scripted) -> None:

@@ -70,7 +70,7 @@ async def told(daemon: Running, event: str, key: str, count: int = 1) -> dict[st
     """The count-th event of a key, once it has come."""
 
     def found() -> list[dict[str, Any]]:
-        return [fields for fields in daemon.events.of(event) if fields["key"] == key]
+        return [fields for fields in daemon.events.of(event) if fields["name"] == key]
 
     await daemon.events.until(lambda: len(found()) >= count)
     return found()[count - 1]
