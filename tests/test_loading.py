@@ -70,8 +70,6 @@ async def test_a_real_router_of_llama_cpp(open_daemon: Opener, tmp_path: Path) -
             async with daemon.http.get(f"{url}/models") as response:
                 (entry,) = (await response.json())["data"]
             assert entry["status"]["value"] == status
-            if verb == "load":  # llama.cpp loses an unload that comes with the end of a load
-                assert (await daemon.chat("Hello", max_tokens=2)).status == 200
 
 
 @pytest.mark.parametrize(

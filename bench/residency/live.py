@@ -97,10 +97,12 @@ async def _ask(session: aiohttp.ClientSession, url: str, chat: Chat, model: str)
     }
     began, first, text = time.monotonic(), 0.0, ""
     async with session.post(f"{url}/v1/chat/completions", json=body) as answer:
-        by = answer.headers.get("x-router-model", model.rpartition("/")[2])
+        by = ""  # not by the headers: they are sent before a load that takes long
         async for line in answer.content:
             if line.startswith(b"data: {"):
-                for choice in json.loads(line[6:]).get("choices", ()):
+                chunk = json.loads(line[6:])
+                by = chunk.get("model") or by
+                for choice in chunk.get("choices", ()):
                     said = choice.get("delta", {}).get("content")
                     first = first or (time.monotonic() if said else 0.0)
                     text += said or ""

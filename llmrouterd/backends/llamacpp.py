@@ -39,6 +39,8 @@ class LlamaCppBackend:
         self.spec = spec
         self._client = HttpClient(replace(spec, url=spec.url.removesuffix("/v1")), pooled=False)
         self._events = RouterEvents(self._client, hooks.changed)
+        # A model's server that is asked something while it is told to end may never end.
+        self._ending = asyncio.Lock()
         # Of a router's models, by digest: what each has told while it was loaded, and its file.
         self._told: dict[str, dict[str, Any]] = {}
         self._caches: dict[str, Cache | None] = {}
@@ -80,11 +82,12 @@ class LlamaCppBackend:
         props = await self._props()
         if props.get("role") != "router" or props.get("models_autoload") is False:
             return False
-        await self._tell("/models/unload", model, "not running")
-        for _ in range(_UNLOAD_LOOKS):  # it says yes at once, and the child ends a little later
-            if await self._state_of(model) != "loaded":
-                return True
-            await asyncio.sleep(_LOOK_PAUSE)
+        async with self._ending:
+            await self._tell("/models/unload", model, "not running")
+            for _ in range(_UNLOAD_LOOKS):  # it says yes at once, and the child ends a little later
+                if await self._state_of(model) != "loaded":
+                    return True
+                await asyncio.sleep(_LOOK_PAUSE)
         return False
 
     async def footprint(self, model: str) -> Footprint | None:
@@ -121,13 +124,14 @@ class LlamaCppBackend:
         if isinstance(meta, dict) and meta:
             self._told[digest] = {**self._told.get(digest, {}), "meta": meta}
         busy = None
-        if _state(entry) == "loaded":
+        if _state(entry) == "loaded" and not self._ending.locked():
             # Without autoload=false the question would load a model that has just been put out.
             query = f"?model={quote(entry['id'], safe='')}&autoload=false"
-            if "props" not in self._told.get(digest, {}):
-                props = await self._props("/props" + query)
-                self._told[digest] = {**self._told.get(digest, {}), "props": props}
-            busy = await self._busy("/slots" + query)
+            async with self._ending:
+                if "props" not in self._told.get(digest, {}):
+                    props = await self._props("/props" + query)
+                    self._told[digest] = {**self._told.get(digest, {}), "props": props}
+                busy = await self._busy("/slots" + query)
         told = {"meta": {}, **self._told.get(digest, {})}
         facts = _router_facts({**entry, **told}, digest, self._caches[digest])
         return replace(facts, busy=busy)
