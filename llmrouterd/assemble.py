@@ -52,13 +52,9 @@ def assemble(
 
 def assemble_seen(policy: Policy, seen: Iterable[Sighting]) -> Catalog:
     """The catalog that this policy makes of what was seen."""
-    kept, models = [], []
-    for sighting in seen:
-        spec = policy.backend(sighting.backend)
-        if spec is not None and spec.serves(sighting.facts.name):
-            kept.append(sighting)
-            models.append(build_model(sighting, spec, policy))
-    return replace(build_catalog(models), seen=tuple(kept))
+    made = [(sighting, build_model(sighting, policy)) for sighting in seen]
+    catalog = build_catalog(model for _, model in made if model is not None)
+    return replace(catalog, seen=tuple(sighting for sighting, model in made if model is not None))
 
 
 def _see(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Knowledge) -> Sighting:
@@ -76,8 +72,11 @@ def _see(facts: ModelFacts, spec: BackendSpec, policy: Policy, knowledge: Knowle
     return replace(bare, about=knowledge.library.about(identity, id_))
 
 
-def build_model(sighting: Sighting, spec: BackendSpec, policy: Policy) -> Model:
-    """One model as this policy sees it."""
+def build_model(sighting: Sighting, policy: Policy) -> Model | None:
+    """One model as this policy sees it; None where it does not serve it."""
+    spec = policy.backend(sighting.backend)
+    if spec is None or not spec.serves(sighting.facts.name):
+        return None
     model, estimates = _declared(sighting, spec, policy)
     return _with_evidence(model, policy, sighting, estimates)
 

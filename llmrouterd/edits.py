@@ -104,18 +104,30 @@ class Edits:
 
     async def attempt(self, text: bytes) -> Attempt:
         """What would come of this text as the policy; nothing is applied."""
-        snapshot = self._current.snapshot
+        policy, results, problems = await self._read(text)
+        if policy is None:
+            return Attempt(problems=problems)
+        return Attempt(
+            problems=problems,
+            digest=policy.digest,
+            results=results,
+            comparison=await self._compare(policy, self._current.snapshot.policy),
+        )
+
+    async def problems(self, text: bytes) -> tuple[Problem, ...]:
+        """Why this text would be refused as the policy; none if it would not."""
+        return (await self._read(text))[2]
+
+    async def _read(
+        self, text: bytes
+    ) -> tuple[Policy | None, tuple[Result, ...], tuple[Problem, ...]]:
+        """The policy, None where there is none, what came of its tests, and its problems."""
         try:
             policy = await asyncio.to_thread(load_policy, self._settings, text)
         except ConfigError as error:
-            return Attempt(problems=error.problems)
-        results = await asyncio.to_thread(run_tests, policy, snapshot.catalog)
-        return Attempt(
-            problems=problems_of(results) if policy.tests.refuse else (),
-            digest=policy.digest,
-            results=results,
-            comparison=await self._compare(policy, snapshot.policy),
-        )
+            return None, (), error.problems
+        results = await asyncio.to_thread(run_tests, policy, self._current.snapshot.catalog)
+        return policy, results, problems_of(results) if policy.tests.refuse else ()
 
     async def _compare(self, after: Policy, before: Policy) -> Comparison | None:
         """None where the recorded requests cannot be read."""

@@ -135,9 +135,8 @@ async def write(request: web.Request) -> web.Response:
     if not expected:
         raise BadRequest("If-Match must name the digest of the text that was edited.")
     content = await read_body(request, server.limits)
-    tried = await state.edits.attempt(content)
-    if tried.problems:
-        return _refused(state.current.snapshot.policy.digest, tried.problems)
+    if wrong := await state.edits.problems(content):
+        return _refused(state.current.snapshot.policy.digest, wrong)
     file = state.reloader.settings.policy
     try:
         backup = await asyncio.to_thread(write_policy, file, content, expected)

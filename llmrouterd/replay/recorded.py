@@ -67,7 +67,7 @@ class Replayer:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._models: dict[str, Model] = {}
+        self._models: dict[str, Model | None] = {}
         self._catalogs: dict[str, Catalog] = {}
 
     def decide(self, recorded: Recorded) -> Decision | None:
@@ -96,11 +96,6 @@ class Replayer:
         return found
 
     def _model(self, digest: str, sighting: Sighting) -> Model | None:
-        """None where the policy does not serve it."""
-        spec = self.policy.backend(sighting.backend)
-        if spec is None or not spec.serves(sighting.facts.name):
-            return None
-        model = self._models.get(digest)
-        if model is None:
-            model = self._models[digest] = build_model(sighting, spec, self.policy)
-        return model
+        if digest not in self._models:
+            self._models[digest] = build_model(sighting, self.policy)
+        return self._models[digest]
