@@ -358,7 +358,8 @@ class Logging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """All of router.yaml. `digest` changes when the file, a lexicon or a used setting does."""
+    """All of router.yaml. `digest` changes when the file, a lexicon or a used setting does;
+    `files` is the fingerprint that the files had before they were read."""
 
     digest: str
     server: Server
@@ -387,6 +388,7 @@ class Policy:
     model: CategoryModel | BlendedModel | None = field(repr=False, compare=False)
     figures: Figures = field(repr=False, compare=False)
     validators: Validators = field(repr=False, compare=False)
+    files: str = field(default="", compare=False)
 
     def backend(self, name: str) -> BackendSpec | None:
         return next((spec for spec in self.backends if spec.name == name), None)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from watchfiles import awatch
 
-from llmrouterd.config import load_policy, rules_folder
-from llmrouterd.config.cases import tests_file
+from llmrouterd.config import load_policy
+from llmrouterd.config.files import fingerprint, rules_folder
 from llmrouterd.errors import ConfigError
 from llmrouterd.policy_tests import Result, count_results, problems_of, run_tests
 
@@ -75,11 +74,10 @@ class Reloader:
         self._metrics = metrics
         self._on_event = on_event
         self._lock = asyncio.Lock()
-        self._seen = ""
+        self._seen = current.snapshot.policy.files
 
     async def watch(self) -> None:
         """Follow the files for ever."""
-        self._seen = self._seen or await asyncio.to_thread(fingerprint, self.settings)
         while True:
             folders = await asyncio.to_thread(_folders, self.settings)
             async for _ in awatch(
@@ -205,31 +203,6 @@ def changed_parts(before: Policy, after: Policy) -> list[str]:
 
 def _differs(before: Policy, after: Policy, part: str, key: str) -> bool:
     return bool(getattr(getattr(before, part), key) != getattr(getattr(after, part), key))
-
-
-def fingerprint(settings: Settings) -> str:
-    """A digest of the bytes of the policy, of the lexicons, of JSON beside the policy
-    (`evidence.file`), and of `tests.file`; a missing file counts as such."""
-    digest = hashlib.sha256()
-    lexicons = sorted(rules_folder(settings).glob("*.y*ml"))
-    numbers = sorted(settings.policy.resolve().parent.glob("*.json"))
-    policy = _add(digest, settings.policy)
-    cases = tests_file(policy, settings)
-    for path in (*lexicons, *numbers, *((cases,) if cases else ())):
-        _add(digest, path)
-    return digest.hexdigest()[:16]
-
-
-def _add(digest: hashlib._Hash, path: Path) -> bytes:
-    """Add a file's name and bytes, which are returned; none where it cannot be read."""
-    digest.update(str(path).encode())
-    try:
-        content = path.read_bytes()
-    except OSError:
-        digest.update(b"\x00missing")
-        return b""
-    digest.update(content)
-    return content
 
 
 def _is_empty(path: Path) -> bool:

@@ -20,12 +20,13 @@ from llmrouterd.assemble import Knowledge
 from llmrouterd.backends.base import Hooks
 from llmrouterd.backends.pool import BackendPool
 from llmrouterd.config import load_policy
+from llmrouterd.config.files import fingerprint
 from llmrouterd.data import EVIDENCE
 from llmrouterd.discovery import Discovery
 from llmrouterd.metrics import Metrics
 from llmrouterd.residency.loaded import Residency
 from llmrouterd.snapshot import Current
-from llmrouterd.watcher import Reloader, fingerprint
+from llmrouterd.watcher import Reloader
 from tests.support.policies import settings_for
 
 QUIET = 0.7  # longer than the watcher needs to see an edit
@@ -63,7 +64,8 @@ class Watched:
 
 
 @asynccontextmanager
-async def watching(file: Path, state: Path) -> AsyncIterator[Watched]:
+async def watching(file: Path, state: Path, meanwhile: str | None = None) -> AsyncIterator[Watched]:
+    """meanwhile: written between the reading of the policy and the start of the watch."""
     settings = settings_for(file, state)
     events: list[tuple[str, dict[str, Any]]] = []
 
@@ -71,6 +73,8 @@ async def watching(file: Path, state: Path) -> AsyncIterator[Watched]:
         events.append((event, fields))
 
     current = Current(load_policy(settings))
+    if meanwhile is not None:
+        file.write_text(meanwhile)
     pool = BackendPool(Hooks())
     discovery = Discovery(current, pool, Residency(), Knowledge(), on_event)
     discovery.follow(current.snapshot.policy)
@@ -281,6 +285,17 @@ async def test_a_file_that_is_gone_keeps_the_policy(watched: Watched) -> None:
     away.write_text(text("second"))
     away.rename(watched.file)
     await watched.becomes("second")
+
+
+async def test_an_edit_while_the_daemon_starts_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "_LOOK_AGAIN_MS", 200)
+    file = tmp_path / "router.yaml"
+    file.write_text(text("first"))
+    async with watching(file, tmp_path / "state", text("second")) as watched:
+        await watched.becomes("second")
+        assert watched.count("config.reloaded") == 1
 
 
 async def test_a_folder_that_goes_and_comes_back(

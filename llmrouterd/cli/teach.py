@@ -21,7 +21,8 @@ from llmrouterd.chat import parse_request
 from llmrouterd.classifier import classify
 from llmrouterd.classifier.words import human_turns
 from llmrouterd.cli.ask import ask_daemon, print_table
-from llmrouterd.config import load_policy, rules_folder
+from llmrouterd.config import load_policy
+from llmrouterd.config.files import rules_folder
 from llmrouterd.config.insertion import InsertionError, insert_phrase
 from llmrouterd.errors import ConfigError, RouterError
 from llmrouterd.policy_tests import run_tests

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from llmrouterd.config.build import build_policy
 from llmrouterd.config.cases import read_tests
 from llmrouterd.config.environment import unknown_settings
 from llmrouterd.config.figures import FiguresError, read_figures
+from llmrouterd.config.files import fingerprint, rules_folder
 from llmrouterd.config.schema import environment_problems, fill, known_settings, resolve, validate
 from llmrouterd.config.source import Source, parse_source
 from llmrouterd.errors import ConfigError
@@ -43,22 +44,11 @@ def _lexicon_schema() -> dict[str, Any]:
     return schema
 
 
-def rules_folder(settings: Settings) -> Path:
-    """The folder of the owner's lexicons: ROUTER_RULES, `rules` beside or above the policy's
-    folder, else the packaged one."""
-    if settings.rules is not None:
-        return settings.rules
-    here = settings.policy.resolve().parent
-    for candidate in (here / "rules", here.parent / "rules"):
-        if candidate.is_dir():
-            return candidate
-    return data.RULES
-
-
 def load_policy(settings: Settings, text: bytes | None = None) -> Policy:
     """Read and check everything. text: of the policy, instead of what its file has now. Raises
     ConfigError with all problems."""
     name = str(settings.policy)
+    files = fingerprint(settings)  # before they are read: what is written meanwhile is an edit
     try:
         content = settings.policy.read_bytes() if text is None else text
     except OSError as error:
@@ -81,7 +71,7 @@ def load_policy(settings: Settings, text: bytes | None = None) -> Policy:
         policy, meant = build_policy(filled, source, read, digest.hexdigest()[:16])
         problems += found + wrong + untested + _not_told(meant, problems)
         if not problems:
-            return policy
+            return replace(policy, files=files)
     raise ConfigError(tuple(sorted(set(problems), key=astuple)))
 
 
