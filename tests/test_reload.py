@@ -245,9 +245,10 @@ async def test_an_invalid_edit_is_refused_whole(watched: Watched) -> None:
     assert watched.reloader.rejected is None
 
 
-async def test_taking_a_broken_edit_back_clears_it(watched: Watched) -> None:
+@pytest.mark.parametrize("broken", ["a: [", "- a list\n", "only a text\n"])
+async def test_taking_a_broken_edit_back_clears_it(watched: Watched, broken: str) -> None:
     serving = watched.current.snapshot
-    in_place(watched.file, "a: [")
+    in_place(watched.file, broken)
     await watched.until(lambda: watched.reloader.rejected is not None)
     in_place(watched.file, text("first"))
     await watched.until(lambda: watched.reloader.rejected is None)

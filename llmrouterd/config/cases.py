@@ -71,7 +71,8 @@ def _check_list(source: Source, kind: Data) -> None:
 
 @lru_cache(maxsize=4)
 def _named(content: bytes) -> str:
-    tests = (parse_source(content, "").data or {}).get("tests")
+    policy = parse_source(content, "").data
+    tests = policy.get("tests") if isinstance(policy, dict) else None
     file = tests.get("file") if isinstance(tests, dict) else None
     return file if isinstance(file, str) else ""
 
