@@ -337,8 +337,9 @@ class Dispatcher:
                 await entry.enter()
             ticket.held, entered = False, True
         except TimeoutError:
+            waited = limits.queue if placed else patience
             raise UpstreamBusy(
-                f"{spec.name} had no free place within {limits.queue:g} s.", retry_after=5
+                f"{spec.name} had no free place within {waited:g} s.", retry_after=5
             ) from None
         finally:
             if placed and not entered:
