@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from llmrouterd.explanation import describe_evidence, explain_candidates, in_wor
 from llmrouterd.replay.reading import Worlds, read_row
 from llmrouterd.replay.recorded import Replayer
 from llmrouterd.replay.why_not import describe_why_not, why_not
+from llmrouterd.signals import context_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +134,8 @@ async def decision(request: web.Request) -> web.Response:
 
 
 async def explain(request: web.Request) -> web.Response:
-    """POST /admin/explain?why_not=: a chat request in, the whole Decision out, nothing sent."""
+    """POST /admin/explain?why_not=: a chat request in, the whole Decision out, nothing sent. It
+    may name a `client` and a `task`, as on the command line."""
     state = request.app[STATE]
     snapshot = state.current.snapshot
     body = await read_body(request, snapshot.policy.server.limits)
@@ -141,7 +143,10 @@ async def explain(request: web.Request) -> web.Response:
     if kind not in ("chat", "completions", "embeddings"):
         raise BadRequest("kind must be chat, completions or embeddings.", param="kind")
     chat = parse_request(kind, body, snapshot.policy.validators)
-    context = context_of(request, snapshot.policy.server, request.query.get("client", ""))
+    named = context_named(chat.raw)
+    client = request.query.get("client", named.client)
+    context = context_of(request, snapshot.policy.server, client)
+    context = replace(context, task=context.task or named.task)
     made = read_decision(state, chat, snapshot, context)
     described = explain_candidates(made, snapshot.catalog, snapshot.policy)
     answer = {**described, "words": in_words(described)}
