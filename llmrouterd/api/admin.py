@@ -15,7 +15,13 @@ from llmrouterd.api.openai import context_of, read_decision
 from llmrouterd.api.state import STATE, State, json_response
 from llmrouterd.chat import parse_request
 from llmrouterd.errors import BadRequest, ModelNotFound, NoModelAvailable, NotFound
-from llmrouterd.explanation import describe_evidence, explain_candidates, in_words
+from llmrouterd.explanation import (
+    describe_evidence,
+    explain_candidates,
+    failures_in_words,
+    in_words,
+    stored_in_words,
+)
 from llmrouterd.replay.reading import Worlds, read_row
 from llmrouterd.replay.recorded import Replayer
 from llmrouterd.replay.why_not import describe_why_not, why_not
@@ -118,7 +124,7 @@ async def decision(request: web.Request) -> web.Response:
     row = await query(state, tables.decision(request.match_info["id"]))
     if row is None:
         raise NotFound("No such decision is kept.")
-    answer = {**row, "words": in_words(row["record"])}
+    answer = {**row, "words": stored_in_words(row)}
     if name := request.query.get("why_not"):
         recorded = await query(
             state, lambda database: read_row(row, row["record"], Worlds(database))
@@ -127,9 +133,13 @@ async def decision(request: web.Request) -> web.Response:
         made = Replayer(policy).decide(recorded) if recorded else None
         if made is None:
             raise NotFound("This decision cannot be made again: what it was made from is not kept.")
-        answer["why_not"] = await _why_not(made, policy, name)
+        answer["why_not"] = found = await _why_not(made, policy, name)
         # Another policy may have decided; this is what the present one says.
-        answer["why_not"]["same_policy"] = row["policy"] == policy.digest
+        found["same_policy"] = row["policy"] == policy.digest
+        lines = failures_in_words(row)
+        if not found["same_policy"]:
+            lines.append("Another policy decided; the present one decides:")
+        found["words"] = "\n".join([*lines, found["words"]])
     return json_response(answer)
 
 
