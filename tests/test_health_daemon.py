@@ -239,6 +239,37 @@ async def test_a_probe_alone_brings_it_back(open_daemon: Opener) -> None:
         assert len(daemon.events.of("request.routed")) == 3  # and probes are no requests
 
 
+async def test_a_daemon_whose_only_model_cools_is_not_ready(open_daemon: Opener) -> None:
+    async with FaultServer(["m"]) as bad:
+        daemon = await start(
+            open_daemon, entry("bad", bad.root), failover={"cool_seconds": 60, "errors_to_cool": 1}
+        )
+        assert (await daemon.get("/ready")).status == 200
+        bad.set_fault("m", HANG)
+        first = asyncio.create_task(daemon.chat("Hello"))
+        await told(daemon, "backend.suspected", "bad/m")
+        assert (await daemon.get("/ready")).status == 200  # it may be slow only
+        await leave(first)
+        bad.set_fault("m", "500")
+        assert (await daemon.chat("Hello")).status == 500
+        answer = await daemon.get("/ready")
+        assert (answer.status, answer.data["backends"]) == (503, {"bad": "unwell"})
+        assert (await daemon.get("/health")).status == 200
+        bad.set_fault("m", None)
+        assert await answered_by(daemon) == "bad"  # nobody else can
+        answer = await daemon.get("/ready")
+        assert (answer.status, answer.data["backends"]) == (200, {"bad": "ok"})
+
+
+async def test_one_backend_that_is_well_is_enough_to_be_ready(open_daemon: Opener) -> None:
+    async with pair() as (bad, good):
+        daemon = await start(open_daemon, entry("bad", bad.root), entry("good", good.root))
+        bad.set_fault("m", "500")
+        assert await answered_by(daemon) == "good"
+        answer = await daemon.get("/ready")
+        assert (answer.status, answer.data["backends"]) == (200, {"bad": "unwell", "good": "ok"})
+
+
 async def test_a_token_that_comes_late_clears_it(open_daemon: Opener) -> None:
     async with pair() as (bad, good):
         daemon = await start(open_daemon, entry("bad", bad.root), entry("good", good.root))
