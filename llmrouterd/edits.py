@@ -54,7 +54,8 @@ class Attempt:
 
 class Edits:
     """One for the daemon's life. `history` has the applied policies, the newest first: `digest`,
-    `at` (Unix time), `reason`, `changed` and `summary`, null until it is known."""
+    `at` (Unix time), `reason`, `changed` and `summary`, null until it is known. `saving` is held
+    from the check of a text that is saved until it is the active policy: one save at a time."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Edits:
         on_event: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self.history: deque[dict[str, Any]] = deque(maxlen=_MOST_EDITS)
+        self.saving = asyncio.Lock()
         self._settings = settings
         self._current = current
         self._store = store

@@ -1,0 +1,51 @@
+"""The policy's file saved over the API, and what edits say of themselves."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.conftest import Opener
+from tests.support.daemon import Answer, Running, openai_backend
+
+EDITABLE = {
+    "backends": [openai_backend("s", "http://127.0.0.1:9")],
+    "server": {"edit_policy": True},
+}
+
+
+async def digest(daemon: Running) -> str:
+    """Of the file as it is now."""
+    return str((await daemon.get("/admin/policy/text")).data["digest"])
+
+
+async def save(daemon: Running, text: str, expected: str) -> Answer:
+    headers = {"If-Match": f'"{expected}"'}
+    return await daemon.request("PUT", "/admin/policy", data=text, headers=headers)
+
+
+async def test_of_saves_at_once_one_is_kept_and_the_others_are_told(open_daemon: Opener) -> None:
+    daemon = await open_daemon(EDITABLE)
+    first = daemon.policy_file.read_text()
+    for _ in range(3):
+        before = await digest(daemon)
+        texts = [f"{first}\n# {number}{'x' * 100_000 * number}\n" for number in range(5)]
+        answers = await asyncio.gather(*(save(daemon, text, before) for text in texts))
+        assert sorted(answer.status for answer in answers) == [200, 409, 409, 409, 409]
+        (kept,) = (
+            text for text, answer in zip(texts, answers, strict=True) if answer.status == 200
+        )
+        assert daemon.policy_file.read_text() == kept
+        assert (await save(daemon, first, await digest(daemon))).status == 200
+
+
+async def test_a_save_that_was_begun_is_finished_without_its_client(open_daemon: Opener) -> None:
+    daemon = await open_daemon(EDITABLE)
+    text = daemon.policy_file.read_text() + "\n# one\n"
+    before = await digest(daemon)
+    asked = asyncio.create_task(save(daemon, text, before))
+    while not daemon.state.edits.saving.locked():
+        await asyncio.sleep(0)
+    asked.cancel()
+    await daemon.events.until(lambda: bool(daemon.events.of("config.reloaded")))
+    assert daemon.policy_file.read_text() == text
+    assert (await daemon.get("/admin/policy")).data["history"][0]["reason"] == "page"
