@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from tests.conftest import Opener
 from tests.support.daemon import Answer, Running, openai_backend
@@ -49,3 +50,22 @@ async def test_a_save_that_was_begun_is_finished_without_its_client(open_daemon:
     await daemon.events.until(lambda: bool(daemon.events.of("config.reloaded")))
     assert daemon.policy_file.read_text() == text
     assert (await daemon.get("/admin/policy")).data["history"][0]["reason"] == "page"
+
+
+async def test_each_text_is_kept_and_what_is_the_owners_stays(open_daemon: Opener) -> None:
+    daemon = await open_daemon(EDITABLE)
+    file = daemon.policy_file
+    mine = [file.with_name(f"router.yaml.{name}.bak") for name in ("1-mine", "20260101-000000")]
+    for path in mine:
+        path.write_text("mine")
+    future = file.with_name("router.yaml.29990101-000000-00000000.bak")
+    future.write_text("of a clock that was wrong")
+    texts = [file.read_text()]
+    for number in range(12):
+        texts.append(f"{texts[0]}# {number}\n")
+        saved = await save(daemon, texts[-1], await digest(daemon))
+        assert Path(saved.data["backup"]).read_text() == texts[-2]
+    kept = set(file.parent.glob("router.yaml.*.bak")) - {*mine, future}
+    assert len(kept) == 9
+    assert {path.read_text() for path in kept} <= set(texts[:-1])
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
