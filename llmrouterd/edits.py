@@ -91,10 +91,10 @@ class Edits:
         self._news.put_nowait((self._add(edit.after.digest, edit.reason, edit.changed), edit))
 
     async def work(self) -> None:
-        """Compare edits for ever; of several in a row only the last."""
+        """Compare edits for ever, each with the policy before it, while the history has it."""
         while True:
             entry, edit = await self._news.get()
-            if not self._news.empty():
+            if entry not in self.history:
                 continue
             compared = await self._compare(edit.after, edit.before)
             if compared is not None and compared.decisions:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from itertools import pairwise
 from pathlib import Path
 
-from tests.conftest import Opener
-from tests.support.daemon import Answer, Running, openai_backend
+from llmrouterd.config import load_policy
+from llmrouterd.policy import Policy
+from llmrouterd.watcher import Edit
+from tests.conftest import Opener, Scripted
+from tests.support.daemon import Answer, Running, openai_backend, preferring
 
 EDITABLE = {
     "backends": [openai_backend("s", "http://127.0.0.1:9")],
@@ -69,3 +74,31 @@ async def test_each_text_is_kept_and_what_is_the_owners_stays(open_daemon: Opene
     assert len(kept) == 9
     assert {path.read_text() for path in kept} <= set(texts[:-1])
     assert [path.read_text() for path in mine] == ["mine", "mine"]
+
+
+async def test_of_edits_in_a_row_each_tells_what_it_changes(scripted: Scripted) -> None:
+    daemon, _ = await scripted("a", "b")
+    id_ = (await daemon.chat("Hello")).headers["x-router-decision"]
+    assert (await daemon.get(f"/admin/decisions/{id_}")).status == 200  # it is written
+    settings, before = daemon.state.reloader.settings, daemon.state.current.snapshot.policy
+    first = json.loads(daemon.policy_file.read_text())
+    moved = json.dumps({**first, "rules": preferring("s/b", "s/a")})
+    texts = [moved] + [f"{moved}\n# {number}" for number in range(60)]
+    policies = [load_policy(settings, text.encode()) for text in texts]
+
+    def note(policies: list[Policy]) -> None:
+        for old, new in pairwise([before, *policies]):
+            daemon.state.edits.note(Edit(old, new, "file", []))
+
+    note(policies[:3])
+    await daemon.events.until(lambda: len(daemon.events.of("config.compared")) == 3)
+    told = [row["summary"] for row in daemon.events.of("config.compared")]
+    assert told[0].startswith("this edit moves 100 % of 1 recorded requests from s/a to s/b")
+    assert told[1:] == ["this edit changes none of 1 recorded requests"] * 2
+    shown = (await daemon.get("/admin/policy")).data["history"]
+    assert [row["summary"] for row in shown[:3]] == told[::-1]
+    # What is not in the history any more is not compared either.
+    note(policies)
+    last = policies[-1].digest
+    await daemon.events.until(lambda: daemon.events.of("config.compared")[-1]["digest"] == last)
+    assert len(daemon.events.of("config.compared")) == 3 + 50
