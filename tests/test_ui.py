@@ -436,3 +436,30 @@ async def test_a_router_that_comes_back(browser: Browser, llamas: Llamas, tmp_pa
         await page.get_by_text("not connected").wait_for()
         await page.get_by_text("live", exact=True).wait_for()
         assert await tab.complaints() == []
+
+
+async def test_a_connection_that_hangs(browser: Browser, tmp_path: Path) -> None:
+    async with (
+        FaultServer(("ok",)) as server,
+        open_running({"backends": [openai_backend("s", server.url)]}, tmp_path) as daemon,
+        open_tab(browser, "about:blank") as tab,
+    ):
+        page, said, streams = tab.page, tab.page.locator("#connection"), []
+        page.on("request", lambda sent: streams.append(sent.url) if "events" in sent.url else None)
+        await page.clock.install()
+        await page.goto(daemon.url + "/ui")
+        await expect(said).to_have_text("live")
+        asked = page.locator(".tile", has_text="requests in a minute").locator(".value")
+        await page.clock.pause_at(await page.evaluate("Date.now() / 1000") + 20)
+        # Whatever comes shows that the router is there.
+        for number in range(1, 4):
+            await daemon.chat("Hello")
+            await expect(asked).to_have_text(str(number))
+            await page.clock.run_for(30_000)
+        assert len(streams) == 1
+        await page.clock.run_for(10_000)
+        await expect(said).to_have_text("not connected: the router cannot be reached")
+        await page.clock.run_for(500)
+        await expect(said).to_have_text("live")
+        assert len(streams) == 2
+        assert await tab.complaints() == []
