@@ -252,7 +252,7 @@ async def test_an_edit_of_the_policy(browser: Browser, llamas: Llamas, tmp_path:
             # What is being written is not thrown away by another edit or by another tab, and
             # does not overwrite that edit.
             await reload(daemon, f"# by hand\n{text}")
-            await page.get_by_text("The policy was reloaded meanwhile").wait_for()
+            await page.get_by_text("The file was changed meanwhile").wait_for()
             await choose(page, "Live")
             await choose(page, "Policy")
             assert await area.input_value() == edited
@@ -264,12 +264,21 @@ async def test_an_edit_of_the_policy(browser: Browser, llamas: Llamas, tmp_path:
             await attempt.click()
             await page.get_by_text("It would be accepted").wait_for()
             await save.click()
-            await page.get_by_text("Saved as").wait_for()
+            said = page.locator("#panel-policy [role=status]")
+            await expect(said).to_contain_text("Saved as")
             assert daemon.policy_file.read_text() == f"# by hand\n{edited}"
             (backup,) = daemon.policy_file.parent.glob("*.bak")
             assert backup.read_text() == f"# by hand\n{text}"
-            await page.locator(".history").get_by_text("this edit moves 100 %").wait_for()
-            assert await page.locator(".history .badge").first.inner_text() == "page"
+            past = page.locator(".history")
+            await past.get_by_text("this edit moves 100 %").wait_for()
+            assert await past.locator(".badge").first.inner_text() == "page"
+            # What is learnt of the save later is news, but nobody else's edit.
+            await area.press_sequentially("# the next thought\n")
+            daemon.state.edits.history[0]["summary"] = "compared once more"
+            await past.get_by_text("compared once more").wait_for()
+            assert "Saved as" in await said.inner_text()
+            await page.get_by_role("button", name="Back to the file").click()
+            await expect(area).to_have_value(f"# by hand\n{edited}")
 
             # An edit with a mistake that was saved elsewhere is shown with its problems.
             daemon.policy_file.write_text(text + "scoring:\n  preset: speeed\n")
