@@ -199,9 +199,15 @@ async def test_the_playground(browser: Browser, llamas: Llamas, tmp_path: Path) 
         await page.get_by_role("button", name="Send", exact=True).click()
         await page.locator(".output").nth(1).get_by_text("4 tokens").wait_for()
         await page.locator(".output").nth(0).get_by_text("4 tokens").wait_for()
-        await prompt.fill("{nonsense")
+        # What looks like JSON and is none is a prompt, which is said.
+        await prompt.fill("{% for x in y %} what does this line of Jinja do?")
         await page.get_by_role("button", name="Explain").click()
-        await page.get_by_text("This is no JSON").wait_for()
+        await page.get_by_text(
+            "Nothing was sent. Taken as a prompt, since it is no JSON"
+        ).wait_for()
+        await page.get_by_label("And beside it").select_option("")
+        await page.get_by_role("button", name="Send", exact=True).click()
+        await page.locator(".output").get_by_text("first token after").wait_for()
         assert await tab.complaints() == []
 
 
