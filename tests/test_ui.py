@@ -89,7 +89,8 @@ async def test_every_tab_loads(browser: Browser, llamas: Llamas, tmp_path: Path)
         assert page.url.endswith("#policy")
         await page.reload()
         await page.get_by_role("tabpanel", name="Policy").wait_for()
-        await page.goto(daemon.url + "/ui#models")
+        await page.goto(daemon.url + "/ui/#models")
+        assert page.url == daemon.url + "/ui#models"
         await page.get_by_role("tabpanel", name="Models").wait_for()
         assert await tab.complaints() == []
 
