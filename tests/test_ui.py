@@ -89,7 +89,8 @@ async def test_every_tab_loads(browser: Browser, llamas: Llamas, tmp_path: Path)
         assert page.url.endswith("#policy")
         await page.reload()
         await page.get_by_role("tabpanel", name="Policy").wait_for()
-        await page.goto(daemon.url + "/ui#models")
+        await page.goto(daemon.url + "/ui/#models")
+        assert page.url == daemon.url + "/ui#models"
         await page.get_by_role("tabpanel", name="Models").wait_for()
         assert await tab.complaints() == []
 
@@ -226,9 +227,15 @@ async def test_the_playground(browser: Browser, llamas: Llamas, tmp_path: Path) 
         await page.get_by_role("button", name="Send", exact=True).click()
         await page.locator(".output").nth(1).get_by_text("4 tokens").wait_for()
         await page.locator(".output").nth(0).get_by_text("4 tokens").wait_for()
-        await prompt.fill("{nonsense")
+        # What looks like JSON and is none is a prompt, which is said.
+        await prompt.fill("{% for x in y %} what does this line of Jinja do?")
         await page.get_by_role("button", name="Explain").click()
-        await page.get_by_text("This is no JSON").wait_for()
+        await page.get_by_text(
+            "Nothing was sent. Taken as a prompt, since it is no JSON"
+        ).wait_for()
+        await page.get_by_label("And beside it").select_option("")
+        await page.get_by_role("button", name="Send", exact=True).click()
+        await page.locator(".output").get_by_text("first token after").wait_for()
         assert await tab.complaints() == []
 
 
@@ -279,7 +286,7 @@ async def test_an_edit_of_the_policy(browser: Browser, llamas: Llamas, tmp_path:
             # What is being written is not thrown away by another edit or by another tab, and
             # does not overwrite that edit.
             await reload(daemon, f"# by hand\n{text}")
-            await page.get_by_text("The policy was reloaded meanwhile").wait_for()
+            await page.get_by_text("The file was changed meanwhile").wait_for()
             await choose(page, "Live")
             await choose(page, "Policy")
             assert await area.input_value() == edited
@@ -291,12 +298,21 @@ async def test_an_edit_of_the_policy(browser: Browser, llamas: Llamas, tmp_path:
             await attempt.click()
             await page.get_by_text("It would be accepted").wait_for()
             await save.click()
-            await page.get_by_text("Saved as").wait_for()
+            said = page.locator("#panel-policy [role=status]")
+            await expect(said).to_contain_text("Saved as")
             assert daemon.policy_file.read_text() == f"# by hand\n{edited}"
             (backup,) = daemon.policy_file.parent.glob("*.bak")
             assert backup.read_text() == f"# by hand\n{text}"
-            await page.locator(".history").get_by_text("this edit moves 100 %").wait_for()
-            assert await page.locator(".history .badge").first.inner_text() == "page"
+            past = page.locator(".history")
+            await past.get_by_text("this edit moves 100 %").wait_for()
+            assert await past.locator(".badge").first.inner_text() == "page"
+            # What is learnt of the save later is news, but nobody else's edit.
+            await area.press_sequentially("# the next thought\n")
+            daemon.state.edits.history[0]["summary"] = "compared once more"
+            await past.get_by_text("compared once more").wait_for()
+            assert "Saved as" in await said.inner_text()
+            await page.get_by_role("button", name="Back to the file").click()
+            await expect(area).to_have_value(f"# by hand\n{edited}")
 
             # An edit with a mistake that was saved elsewhere is shown with its problems.
             daemon.policy_file.write_text(text + "scoring:\n  preset: speeed\n")
@@ -382,8 +398,9 @@ async def test_keys(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
     ):
         page = tab.page
         dialog = page.get_by_role("dialog", name="Admin key")
-        await dialog.wait_for()
-        await page.keyboard.press("Escape")
+        for _ in range(3):
+            await dialog.wait_for()
+            await page.keyboard.press("Escape")
         await dialog.get_by_label("Key", exact=True).fill("wrong")
         await page.keyboard.press("Enter")
         await dialog.get_by_text("is not valid").wait_for()
@@ -461,4 +478,31 @@ async def test_a_router_that_comes_back(browser: Browser, llamas: Llamas, tmp_pa
         daemon.state.feed.close()
         await page.get_by_text("not connected").wait_for()
         await page.get_by_text("live", exact=True).wait_for()
+        assert await tab.complaints() == []
+
+
+async def test_a_connection_that_hangs(browser: Browser, tmp_path: Path) -> None:
+    async with (
+        FaultServer(("ok",)) as server,
+        open_running({"backends": [openai_backend("s", server.url)]}, tmp_path) as daemon,
+        open_tab(browser, "about:blank") as tab,
+    ):
+        page, said, streams = tab.page, tab.page.locator("#connection"), []
+        page.on("request", lambda sent: streams.append(sent.url) if "events" in sent.url else None)
+        await page.clock.install()
+        await page.goto(daemon.url + "/ui")
+        await expect(said).to_have_text("live")
+        asked = page.locator(".tile", has_text="requests in a minute").locator(".value")
+        await page.clock.pause_at(await page.evaluate("Date.now() / 1000") + 20)
+        # Whatever comes shows that the router is there.
+        for number in range(1, 4):
+            await daemon.chat("Hello")
+            await expect(asked).to_have_text(str(number))
+            await page.clock.run_for(30_000)
+        assert len(streams) == 1
+        await page.clock.run_for(10_000)
+        await expect(said).to_have_text("not connected: the router cannot be reached")
+        await page.clock.run_for(500)
+        await expect(said).to_have_text("live")
+        assert len(streams) == 2
         assert await tab.complaints() == []
