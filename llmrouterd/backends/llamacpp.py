@@ -78,9 +78,8 @@ class LlamaCppBackend:
             await asyncio.sleep(_LOOK_PAUSE)
 
     async def unload(self, model: str) -> bool:
-        """See `Backend`: a router can, if it loads again by itself."""
-        props = await self._props()
-        if props.get("role") != "router" or props.get("models_autoload") is False:
+        """See `Backend`: a router can."""
+        if (await self._props()).get("role") != "router":
             return False
         async with self._ending:
             await self._tell("/models/unload", model, "not running")

@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -234,16 +234,17 @@ async def real_llama_router(
     n_ctx: int = 2048,
     n_parallel: int = 1,
     port: int | None = None,
+    args: Sequence[str] = (),
 ) -> AsyncIterator[str]:
     """A genuine llama-server in router mode over a directory of F16 or F32 .gguf files.
 
-    Model ids are the file names without .gguf. Yields the root address (no /v1); the children it
-    starts end with it. Raises RuntimeError when it does not start.
+    Model ids are the file names without .gguf. args: more of its arguments. Yields the
+    root address (no /v1); the children it starts end with it. Raises RuntimeError when it does not start.
     """
     port = port or free_port()
     command = [str(llama_server_path()), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--models-dir", str(models_dir), "--models-max", str(models_max)]
-    command += ["--metrics", "--offline", "--no-webui"]
+    command += ["--metrics", "--offline", "--no-webui", *args]
     env = {
         "LLAMA_ARG_THREADS": "1",
         "LLAMA_ARG_CTX_SIZE": str(n_ctx),
