@@ -2,12 +2,14 @@
 
 It closes the connection after every stream and after five idle seconds whatever it announces,
 so connections to it are not kept. `/props` with `?model=` loads that model on a router, so it is
-asked of loaded ones only, and with `autoload=false`; so is `/slots`.
+asked of loaded ones only, and with `autoload=false`; so is `/slots`, which besides wakes a model
+that sleeps (`--sleep-idle-seconds`), and keeps an idle one awake.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePath
@@ -44,6 +46,8 @@ class LlamaCppBackend:
         # Of a router's models, by digest: what each has told while it was loaded, and its file.
         self._told: dict[str, dict[str, Any]] = {}
         self._caches: dict[str, Cache | None] = {}
+        # Models whose slots were idle when they were asked: since when, and when last.
+        self._idle: dict[str, tuple[float, float]] = {}
 
     async def discover(self) -> tuple[ModelFacts, ...]:
         """See `Backend`."""
@@ -51,7 +55,9 @@ class LlamaCppBackend:
         router = props.get("role") == "router"
         listed = tuple(entries(listing, self.spec.name))
         if not router:
-            busy = await self._busy("/slots") if listed and props.get("endpoint_slots") else None
+            busy = None
+            if listed and props.get("endpoint_slots") and not props.get("is_sleeping"):
+                busy = await self._busy(listed[0]["id"], "/slots", None)
             return tuple(replace(_single_facts(entry, props), busy=busy) for entry in listed)
         self._events.follow()
         files = await asyncio.to_thread(lambda: [self._file_of(entry) for entry in listed])
@@ -59,6 +65,7 @@ class LlamaCppBackend:
 
     async def stream(self, call: Call) -> Stream:
         """See `Backend`."""
+        self._idle.pop(call.model, None)
         body = stream_body(call, usage=self.spec.stream_usage)
         return await open_stream(
             self._client, await self._client.post("/v1" + PATHS[call.kind], body)
@@ -66,6 +73,7 @@ class LlamaCppBackend:
 
     async def embed(self, call: Call) -> dict[str, Any]:
         """See `Backend`."""
+        self._idle.pop(call.model, None)
         body = {**call.body, "model": call.model}
         return await self._client.post_json("/v1/embeddings", body, timeout=None)
 
@@ -73,6 +81,10 @@ class LlamaCppBackend:
         """See `Backend`: the router says yes at once, and the child serves later."""
         await self._tell("/models/load", call.model, "already running")
         while (state := await self._state_of(call.model)) != "loaded":
+            if state == "sleeping":  # its server is there without the model, until it has to work
+                asked = {"model": call.model, "content": ""}
+                await self._client.post_json("/tokenize", asked, timeout=None)
+                return
             if state != "loading":
                 raise UpstreamError(f"{self.spec.name}: model {call.model} failed to load")
             await asyncio.sleep(_LOOK_PAUSE)
@@ -84,7 +96,7 @@ class LlamaCppBackend:
         async with self._ending:
             await self._tell("/models/unload", model, "not running")
             for _ in range(_UNLOAD_LOOKS):  # it says yes at once, and the child ends a little later
-                if await self._state_of(model) != "loaded":
+                if await self._state_of(model) not in ("loaded", "sleeping"):
                     return True
                 await asyncio.sleep(_LOOK_PAUSE)
         return False
@@ -130,7 +142,9 @@ class LlamaCppBackend:
                 if "props" not in self._told.get(digest, {}):
                     props = await self._props("/props" + query)
                     self._told[digest] = {**self._told.get(digest, {}), "props": props}
-                busy = await self._busy("/slots" + query)
+                sleeps = float(_argument(entry, "--sleep-idle-seconds") or 0.0)
+                rest = sleeps + 1.0 if sleeps > 0.0 else 0.0
+                busy = await self._busy(entry["id"], "/slots" + query, rest)
         told = {"meta": {}, **self._told.get(digest, {})}
         facts = _router_facts({**entry, **told}, digest, self._caches[digest])
         return replace(facts, busy=busy)
@@ -149,14 +163,26 @@ class LlamaCppBackend:
         found = {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
         return found.get(model, "")
 
-    async def _busy(self, path: str) -> int | None:
+    async def _busy(self, model: str, path: str, rest: float | None) -> int | None:
         """How many slots are at work. It is answered between two steps of a generation, which may
-        take long, so it is not waited for; None is 'not known'."""
+        take long, so it is not waited for; None is 'not known'.
+
+        rest: seconds that an idle model is left alone, for the question would keep it awake;
+        None for as long as it has been idle."""
+        now = time.monotonic()
+        since, asked = self._idle.get(model, (now, float("-inf")))
+        if now - asked <= (asked - since if rest is None else rest):
+            return 0
         try:
             slots = await self._client.get_list(path, timeout=_SLOTS_SECONDS)
         except UpstreamError:
             return None
-        return sum(isinstance(slot, dict) and slot.get("is_processing") is True for slot in slots)
+        busy = sum(isinstance(slot, dict) and slot.get("is_processing") is True for slot in slots)
+        if busy:
+            self._idle.pop(model, None)
+        else:
+            self._idle[model] = since, time.monotonic()
+        return busy
 
     async def _props(self, path: str = "/props") -> dict[str, Any]:
         try:
