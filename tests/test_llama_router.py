@@ -52,6 +52,19 @@ async def until(daemon: Running, url: str, model: str, state: str) -> None:
             await asyncio.sleep(0.05)
 
 
+async def footprints(daemon: Running) -> dict[str, tuple[int | None, str]]:
+    """Model -> bytes and basis, of the one host."""
+    (host,) = (await daemon.get("/admin/vram")).data["hosts"]
+    return {one["model"]: (one["bytes"], one["basis"]) for one in host["footprints"]}
+
+
+async def until_told(daemon: Running, model: str) -> None:
+    """Wait until a loaded model's real size has come in, with its buffers of 50 MB."""
+    async with asyncio.timeout(10):
+        while ((await footprints(daemon))[model][0] or 0) < 50e6:
+            await asyncio.sleep(0.02)
+
+
 async def chat(daemon: Running, model: str, tokens: int = 4) -> int:
     """The status of a short chat."""
     return (await daemon.chat("Hello", model=model, max_tokens=tokens)).status
@@ -81,6 +94,52 @@ async def test_a_model_may_sleep_and_is_woken(open_daemon: Opener, models: Path)
         assert loaded.status == 200
         assert (await states(daemon, url))["a"] == "loaded"
         assert daemon.events.of("load.failed") == []
+
+
+async def test_a_budget_holds_from_the_first_load_on(open_daemon: Opener, models: Path) -> None:
+    file = (models / "a.gguf").stat().st_size
+    async with real_llama_router(models, models_max=4) as url:
+        daemon = await open_daemon(policy(url, hosts=[{"name": "local", "vram_gb": 0.12}]))
+        guess = (round(1.2 * file), "estimated")
+        assert await footprints(daemon) == dict.fromkeys(("r/a", "r/b", "r/c"), guess)
+        for name in "abc":
+            assert await chat(daemon, f"r/{name}") == 200
+            await until_told(daemon, f"r/{name}")
+        assert [event["model"] for event in daemon.events.of("model.unloaded")] == ["r/a"]
+        (host,) = (await daemon.get("/admin/vram")).data["hosts"]
+        assert 100e6 < host["used_bytes"] <= host["total_bytes"] == 120e6
+
+
+async def test_what_is_of_unknown_size_gets_all_the_room(
+    open_daemon: Opener, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(models.parent)  # so the router names files that the daemon cannot find
+    async with real_llama_router(models.name, models_max=4) as url:
+        monkeypatch.chdir(models)
+        daemon = await open_daemon(policy(url, hosts=[{"name": "local", "vram_gb": 0.2}]))
+        unknown = (None, "unknown")
+        assert await footprints(daemon) == dict.fromkeys(("r/a", "r/b", "r/c"), unknown)
+        for name in "aba":
+            assert await chat(daemon, f"r/{name}") == 200
+            await until_told(daemon, f"r/{name}")
+        # b's first load may have needed all of it; a's second one is known to fit beside b.
+        assert [event["model"] for event in daemon.events.of("model.unloaded")] == ["r/a"]
+        assert await states(daemon, url) == {"a": "loaded", "b": "loaded", "c": "unloaded"}
+
+
+async def test_a_file_in_parts_counts_whole(models: Path) -> None:
+    parts = models / "big"
+    parts.mkdir()
+    for number, name in enumerate("ab", 1):
+        (models / f"{name}.gguf").rename(parts / f"big-0000{number}-of-00002.gguf")
+    async with real_llama_router(models) as url:
+        backend = open_backend(spec_of("llamacpp", url))
+        try:
+            sizes = {facts.name: facts.size_bytes for facts in await backend.discover()}
+        finally:
+            await backend.close()
+    one = (models / "c.gguf").stat().st_size
+    assert sizes == {"big": 2 * one, "c": one}
 
 
 async def test_a_single_server_may_sleep_too() -> None:

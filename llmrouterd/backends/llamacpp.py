@@ -9,6 +9,7 @@ that sleeps (`--sleep-idle-seconds`), and keeps an idle one awake.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _UNLOAD_LOOKS, _LOOK_PAUSE = 300, 0.03
 _SLOTS_SECONDS = 1.0
+_PARTED = re.compile(r"(.+)-00001-of-(\d{5})\.gguf")
 _LOADED = {"loaded": True, "sleeping": False, "unloaded": False, "loading": False}
 
 
@@ -45,7 +47,7 @@ class LlamaCppBackend:
         self._ending = asyncio.Lock()
         # Of a router's models, by digest: what each has told while it was loaded, and its file.
         self._told: dict[str, dict[str, Any]] = {}
-        self._caches: dict[str, Cache | None] = {}
+        self._files: dict[str, tuple[int | None, Cache | None]] = {}
         # Models whose slots were idle when they were asked: since when, and when last.
         self._idle: dict[str, tuple[float, float]] = {}
 
@@ -118,14 +120,15 @@ class LlamaCppBackend:
         await self._client.close()
 
     def _file_of(self, entry: dict[str, Any]) -> str:
-        """The digest of a router's model, whose shape is read from its file where that is here."""
+        """The digest of a router's model, whose size and shape are read where its file is here."""
         digest = _file_digest(entry)
-        if digest not in self._caches:
+        if digest not in self._files:
+            path = Path(_argument(entry, "-m", "--model"))
             try:
-                header = read_header(Path(_argument(entry, "-m", "--model")))
+                header = read_header(path)
             except (OSError, GGUFError):
                 header = {}
-            self._caches[digest] = cache_of(header)
+            self._files[digest] = _file_bytes(path), cache_of(header)
         return digest
 
     async def _routed(self, entry: dict[str, Any], digest: str) -> ModelFacts:
@@ -146,8 +149,9 @@ class LlamaCppBackend:
                 rest = sleeps + 1.0 if sleeps > 0.0 else 0.0
                 busy = await self._busy(entry["id"], "/slots" + query, rest)
         told = {"meta": {}, **self._told.get(digest, {})}
-        facts = _router_facts({**entry, **told}, digest, self._caches[digest])
-        return replace(facts, busy=busy)
+        size, cache = self._files[digest]
+        facts = _router_facts({**entry, **told}, digest, cache)
+        return replace(facts, busy=busy, size_bytes=facts.size_bytes or size)
 
     async def _tell(self, path: str, model: str, done: str) -> None:
         """Have a router load or unload. done: what it answers where that is so already."""
@@ -287,6 +291,19 @@ def _argument(entry: dict[str, Any], *names: str) -> str:
 def _file_name(path: object) -> str | None:
     """The file's name, which says more than the name that a server was told to show."""
     return PurePath(path).name if isinstance(path, str) and path.endswith(".gguf") else None
+
+
+def _file_bytes(path: Path) -> int | None:
+    """Of all parts of a model's file; None where it is not on this machine."""
+    parted = _PARTED.fullmatch(path.name)
+    names = [path.name]
+    if parted:
+        first, of = parted.groups()
+        names = [f"{first}-{number:05}-of-{of}.gguf" for number in range(1, int(of) + 1)]
+    try:
+        return sum(path.with_name(name).stat().st_size for name in names) if path.name else None
+    except OSError:
+        return None
 
 
 def _file_digest(entry: dict[str, Any]) -> str:

@@ -96,17 +96,19 @@ def _decode(model: Model, policy: Policy) -> float:
 
 
 def memory_of(model: Model, facts: ModelFacts | None) -> _Memory:
-    """What a model takes once it is loaded: declared, measured, or estimated."""
+    """What a model takes once it is loaded: declared, measured, estimated, or unknown."""
     if model.vram:
         return {"size": model.vram, "basis": "declared"}
     if model.profile.vram_bytes:
         return {"size": model.profile.vram_bytes, "basis": "measured"}
+    if not model.size_bytes:
+        return {"size": 0, "basis": "unknown"}
     context = model.num_ctx or model.context
     cache = facts.cache if facts else None
     slots = (facts.slots if facts else None) or 1
     told = cache.of(context) * slots if cache and context else None
-    size, error = estimate(model.size_bytes or 0, model.size_b, context, told)
-    return {"size": size if model.size_bytes else 0, "basis": "estimated", "error": error}
+    size, error = estimate(model.size_bytes, model.size_b, context, told)
+    return {"size": size, "basis": "estimated", "error": error}
 
 
 def never_fit(limits: Limits, needs: Mapping[str, ModelNeeds]) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 The memory is one pool for all models of a host. A model goes in when it fits; else idle ones are
 put out, the cheapest set that makes enough room; else somebody has to finish first; and a model
-that would not fit into an empty pool beside the pinned ones is refused with the numbers.
+that would not fit into an empty pool beside the pinned ones is refused with the numbers. A model of
+unknown size (0) is taken to need all that the pinned ones leave.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ def plan(room: Room, wanted: Wanted) -> Plan:
     """What to do so that `wanted` is loaded."""
     if any(held.model == wanted.model for held in room.held):
         return Plan("ready")
+    room, wanted = _at_worst(room, wanted)
     if room.budget is not None and wanted.size > room.budget - room.foreign - _fixed(room):
         return Plan("refuse", reason=_numbers(room, wanted))
     barred = [held.model for held in room.held if held.fixed and held.model in wanted.apart]
@@ -93,6 +95,17 @@ def plan(room: Room, wanted: Wanted) -> Plan:
     if wanted.background:
         return Plan("refuse", reason="background work does not put out what chats use")
     return Plan("refuse", reason=_numbers(room, wanted))
+
+
+def _at_worst(room: Room, wanted: Wanted) -> tuple[Room, Wanted]:
+    """Those of unknown size with as much as there is, so that a budget is never overdrawn."""
+    if room.budget is None:
+        return room, wanted
+    rest = max(1, room.budget - room.foreign - _fixed(room))
+    held = tuple(
+        each if each.size or each.fixed else each._replace(size=rest) for each in room.held
+    )
+    return replace(room, held=held), wanted._replace(size=wanted.size or rest)
 
 
 def _fixed(room: Room) -> int:
