@@ -96,6 +96,47 @@ async def test_a_model_may_sleep_and_is_woken(open_daemon: Opener, models: Path)
         assert daemon.events.of("load.failed") == []
 
 
+async def test_as_many_models_as_the_router_holds(open_daemon: Opener, models: Path) -> None:
+    async with real_llama_router(models, models_max=2) as url:
+        daemon = await open_daemon(policy(url))
+        for name in "abc":
+            assert await chat(daemon, f"r/{name}") == 200
+        assert [event["model"] for event in daemon.events.of("model.unloaded")] == ["r/a"]
+        assert await states(daemon, url) == {"a": "unloaded", "b": "loaded", "c": "loaded"}
+
+
+async def test_a_pin_is_not_put_out_by_the_router(open_daemon: Opener, models: Path) -> None:
+    async with real_llama_router(models, models_max=1) as url:
+        daemon = await open_daemon({**policy(url), "pins": ["r/a"]})
+        await until(daemon, url, "a", "loaded")
+        refused = await daemon.chat("Hello", model="r/b")
+        assert refused.status == 503
+        assert "its server holds at most 1 at once" in refused.error["message"]
+        assert await states(daemon, url) == {"a": "loaded", "b": "unloaded", "c": "unloaded"}
+        assert [event["model"] for event in daemon.events.of("model.loaded")] == ["r/a"]
+        assert (await daemon.post("/admin/models/r/c/pin", {})).status == 200
+        (host,) = (await daemon.get("/admin/vram")).data["hosts"]
+        assert host["misfits"] == ["r/a, r/c are pinned, and r holds at most 1"]
+
+
+async def test_a_full_router_lets_a_sleeper_go(open_daemon: Opener, models: Path) -> None:
+    sleep = ["--sleep-idle-seconds", "2"]
+    async with real_llama_router(models, models_max=2, args=sleep) as url:
+        daemon = await open_daemon(policy(url))
+        # b is what the router has been asked least of late, so b it would put out.
+        for name in "ba":
+            assert await chat(daemon, f"r/{name}") == 200
+        async with asyncio.timeout(30):
+            while daemon.state.places.holds("r/a"):
+                async with daemon.http.get(f"{url}/slots?model=b") as response:  # it stays awake
+                    assert response.status == 200
+                await asyncio.sleep(0.2)
+        assert await states(daemon, url) == {"a": "sleeping", "b": "loaded", "c": "unloaded"}
+        assert await chat(daemon, "r/c") == 200
+        assert await states(daemon, url) == {"a": "unloaded", "b": "loaded", "c": "loaded"}
+        assert daemon.events.of("model.unloaded") == []
+
+
 async def test_a_budget_holds_from_the_first_load_on(open_daemon: Opener, models: Path) -> None:
     file = (models / "a.gguf").stat().st_size
     async with real_llama_router(models, models_max=4) as url:

@@ -34,6 +34,7 @@ _UNLOAD_LOOKS, _LOOK_PAUSE = 300, 0.03
 _SLOTS_SECONDS = 1.0
 _PARTED = re.compile(r"(.+)-00001-of-(\d{5})\.gguf")
 _LOADED = {"loaded": True, "sleeping": False, "unloaded": False, "loading": False}
+_RUNNING = ("loading", "loaded", "sleeping")
 
 
 class LlamaCppBackend:
@@ -43,6 +44,7 @@ class LlamaCppBackend:
         self.spec = spec
         self._client = HttpClient(replace(spec, url=spec.url.removesuffix("/v1")), pooled=False)
         self._events = RouterEvents(self._client, hooks.changed)
+        self._most: int | None = None  # models that a router holds at once
         # A model's server that is asked something while it is told to end may never end.
         self._ending = asyncio.Lock()
         # Of a router's models, by digest: what each has told while it was loaded, and its file.
@@ -62,6 +64,7 @@ class LlamaCppBackend:
                 busy = await self._busy(listed[0]["id"], "/slots", None)
             return tuple(replace(_single_facts(entry, props), busy=busy) for entry in listed)
         self._events.follow()
+        self._most = first_int(props, "max_instances")
         files = await asyncio.to_thread(lambda: [self._file_of(entry) for entry in listed])
         return tuple([await self._routed(*pair) for pair in zip(listed, files, strict=True)])
 
@@ -81,6 +84,7 @@ class LlamaCppBackend:
 
     async def load(self, call: Call) -> None:
         """See `Backend`: the router says yes at once, and the child serves later."""
+        await self._end_sleeper(call.model)
         await self._tell("/models/load", call.model, "already running")
         while (state := await self._state_of(call.model)) != "loaded":
             if state == "sleeping":  # its server is there without the model, until it has to work
@@ -151,7 +155,8 @@ class LlamaCppBackend:
         told = {"meta": {}, **self._told.get(digest, {})}
         size, cache = self._files[digest]
         facts = _router_facts({**entry, **told}, digest, cache)
-        return replace(facts, busy=busy, size_bytes=facts.size_bytes or size)
+        size = facts.size_bytes or size
+        return replace(facts, busy=busy, size_bytes=size, beside=self._most)
 
     async def _tell(self, path: str, model: str, done: str) -> None:
         """Have a router load or unload. done: what it answers where that is so already."""
@@ -161,11 +166,23 @@ class LlamaCppBackend:
             if error.upstream_status != 400 or done not in error.message:
                 raise
 
-    async def _state_of(self, model: str) -> str:
-        """A model's state as a router lists it, "" for one that it does not have."""
+    async def _end_sleeper(self, model: str) -> None:
+        """Before a load by a full router, which counts what sleeps and would put out any."""
+        states = await self._states()
+        running = [name for name, state in states.items() if state in _RUNNING]
+        if self._most and model not in running and len(running) >= self._most:
+            asleep = (name for name in running if states[name] == "sleeping")
+            if first := next(asleep, None):
+                await self.unload(first)
+
+    async def _states(self) -> dict[str, str]:
+        """Model -> its state as a router lists it."""
         listing = await self._client.get_json("/v1/models")
-        found = {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
-        return found.get(model, "")
+        return {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
+
+    async def _state_of(self, model: str) -> str:
+        """ "" for a model that the router does not have."""
+        return (await self._states()).get(model, "")
 
     async def _busy(self, model: str, path: str, rest: float | None) -> int | None:
         """How many slots are at work. It is answered between two steps of a generation, which may

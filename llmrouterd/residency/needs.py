@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, TypedDict
 
 from llmrouterd.footprint import estimate
@@ -77,6 +78,7 @@ def model_needs(
         answer_seconds=_ANSWER_TOKENS / _decode(model, policy),
         pinned=model.pinned,
         movable=facts is not None and facts.movable,
+        beside=facts.beside if facts else None,
         apart=frozenset(
             other
             for other in (others if groups else ())
@@ -118,6 +120,11 @@ def never_fit(limits: Limits, needs: Mapping[str, ModelNeeds]) -> tuple[str, ...
     found = []
     if limits.most is not None and len(pinned) > limits.most:
         found.append(f"{len(pinned)} models are pinned, and at most {limits.most} are loaded")
+    for backend, names in groupby(sorted(pinned), key=lambda name: name.partition("/")[0]):
+        same = list(names)
+        most = needs[same[0]].beside
+        if most is not None and len(same) > most:
+            found.append(f"{', '.join(same)} are pinned, and {backend} holds at most {most}")
     if budget is None:
         return tuple(found)
     kept = sum(needs[name].size for name in pinned)

@@ -54,13 +54,15 @@ class Room:
 class Wanted(NamedTuple):
     """The model to make room for. size: bytes. apart: models that must not be loaded beside it.
     background: asked for by a task or by the router itself. urgent: its requests have waited as
-    long as they may, so those that wait for a victim no longer keep it."""
+    long as they may, so those that wait for a victim no longer keep it. beside: models of its
+    backend, itself among them, that are loaded at once at most, None for any number."""
 
     model: str
     size: int
     apart: frozenset[str] = frozenset()
     background: bool = False
     urgent: bool = False
+    beside: int | None = None
 
 
 class Plan(NamedTuple):
@@ -129,10 +131,18 @@ def _enough(room: Room, wanted: Wanted, victims: tuple[Held, ...]) -> bool:
     left = [held for held in room.held if held not in victims]
     if room.most is not None and len(left) >= room.most:
         return False
+    if wanted.beside is not None and _siblings(left, wanted) >= wanted.beside:
+        return False
     if any(held.model in wanted.apart for held in left):
         return False
     taken = sum(held.size for held in left) + room.foreign + wanted.size
     return room.budget is None or taken <= room.budget
+
+
+def _siblings(held: list[Held], wanted: Wanted) -> int:
+    """How many of these are of the same backend."""
+    backend = wanted.model.partition("/")[0] + "/"
+    return sum(each.model.startswith(backend) for each in held)
 
 
 def _cheapest(room: Room, wanted: Wanted, eligible: list[Held]) -> tuple[Held, ...] | None:
@@ -166,13 +176,16 @@ def _greedy(room: Room, wanted: Wanted, eligible: list[Held]) -> tuple[Held, ...
 
 def _numbers(room: Room, wanted: Wanted) -> str:
     pinned = [held.model for held in room.held if held.fixed]
-    parts = [f"needs {gigabytes(wanted.size)} of {gigabytes(room.budget or 0)}"]
+    of = f" of {gigabytes(room.budget)}" if room.budget is not None else ""
+    parts = [f"needs {gigabytes(wanted.size)}{of}"]
     if room.foreign:
         parts.append(f"others use {gigabytes(room.foreign)}")
     if pinned:
         parts.append(f"{', '.join(pinned)} stays and takes {gigabytes(_fixed(room))}")
     if room.most is not None:
         parts.append(f"at most {room.most} models are loaded at once")
+    if wanted.beside is not None:
+        parts.append(f"its server holds at most {wanted.beside} at once")
     return ", ".join(parts)
 
 
