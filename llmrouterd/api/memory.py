@@ -55,7 +55,7 @@ def host_data(name: str, host: Host, now: float) -> dict[str, Any]:
         "models": [
             {
                 "model": held.model,
-                "bytes": held.size,
+                "bytes": held.size or None,
                 "in_flight": len(host.in_flight(held.model)),
                 "elsewhere": host.elsewhere(held.model, now),
                 "waiting": held.waiting,
@@ -90,7 +90,7 @@ def _footprints(host: Host) -> list[dict[str, Any]]:
     return [
         {
             "model": name,
-            "bytes": host.models[name].size,
+            "bytes": host.models[name].size or None,
             "basis": host.models[name].basis,
             "error": round(host.models[name].error, 2),
         }

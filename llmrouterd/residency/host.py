@@ -364,8 +364,8 @@ class Host:
         if self._is_ready(model):
             return Plan("ready")
         needs = self.models[model]
-        wanted = Wanted(model, self.size_of(model), needs.apart, background, urgent)
-        return plan(room, wanted)
+        size = self.size_of(model)
+        return plan(room, Wanted(model, size, needs.apart, background, urgent, needs.beside))
 
     def _expected_wait(self, model: str, found: Plan, priority: int, now: float) -> float:
         """Seconds until a request that came now could start, its own load not counted; a rough

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, TypedDict
 
 from llmrouterd.footprint import estimate
@@ -77,6 +78,7 @@ def model_needs(
         answer_seconds=_ANSWER_TOKENS / _decode(model, policy),
         pinned=model.pinned,
         movable=facts is not None and facts.movable,
+        beside=facts.beside if facts else None,
         apart=frozenset(
             other
             for other in (others if groups else ())
@@ -96,17 +98,19 @@ def _decode(model: Model, policy: Policy) -> float:
 
 
 def memory_of(model: Model, facts: ModelFacts | None) -> _Memory:
-    """What a model takes once it is loaded: declared, measured, or estimated."""
+    """What a model takes once it is loaded: declared, measured, estimated, or unknown."""
     if model.vram:
         return {"size": model.vram, "basis": "declared"}
     if model.profile.vram_bytes:
         return {"size": model.profile.vram_bytes, "basis": "measured"}
+    if not model.size_bytes:
+        return {"size": 0, "basis": "unknown"}
     context = model.num_ctx or model.context
     cache = facts.cache if facts else None
     slots = (facts.slots if facts else None) or 1
     told = cache.of(context) * slots if cache and context else None
-    size, error = estimate(model.size_bytes or 0, model.size_b, context, told)
-    return {"size": size if model.size_bytes else 0, "basis": "estimated", "error": error}
+    size, error = estimate(model.size_bytes, model.size_b, context, told)
+    return {"size": size, "basis": "estimated", "error": error}
 
 
 def never_fit(limits: Limits, needs: Mapping[str, ModelNeeds]) -> tuple[str, ...]:
@@ -116,6 +120,11 @@ def never_fit(limits: Limits, needs: Mapping[str, ModelNeeds]) -> tuple[str, ...
     found = []
     if limits.most is not None and len(pinned) > limits.most:
         found.append(f"{len(pinned)} models are pinned, and at most {limits.most} are loaded")
+    for backend, names in groupby(sorted(pinned), key=lambda name: name.partition("/")[0]):
+        same = list(names)
+        most = needs[same[0]].beside
+        if most is not None and len(same) > most:
+            found.append(f"{', '.join(same)} are pinned, and {backend} holds at most {most}")
     if budget is None:
         return tuple(found)
     kept = sum(needs[name].size for name in pinned)
