@@ -38,7 +38,7 @@ from llmrouterd.errors import (
 from llmrouterd.sse import DONE, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from llmrouterd.backends.base import Call, Stream
     from llmrouterd.backends.connection import Response
@@ -80,22 +80,14 @@ class OllamaBackend:
 
     async def stream(self, call: Call) -> Stream:
         """See `Backend`."""
-        keep_alive = parse_keep_alive(call.keep_alive)
         build = chat_request if call.kind == "chat" else generate_request
         path = "/api/chat" if call.kind == "chat" else "/api/generate"
-        try:
-            body = build(call.body, model=call.model, keep_alive=keep_alive, num_ctx=call.num_ctx)
-        except Untranslatable as error:
-            raise _not_for_ollama(error) from error
-        response = await self._client.post(path, body)
+        response = await self._client.post(path, _translated(build, call))
         return OllamaStream(self._client, response, call)
 
     async def embed(self, call: Call) -> dict[str, Any]:
         """See `Backend`."""
-        try:
-            body = embed_request(call.body, call.model, parse_keep_alive(call.keep_alive))
-        except Untranslatable as error:
-            raise _not_for_ollama(error) from error
+        body = _translated(embed_request, call)
         answer = await self._client.post_json("/api/embed", body, timeout=None)
         try:
             return embed_response(
@@ -112,7 +104,7 @@ class OllamaBackend:
         keep_alive = parse_keep_alive(call.keep_alive)
         if keep_alive is not None:
             body["keep_alive"] = keep_alive
-        if call.num_ctx and call.kind != "embeddings":
+        if call.num_ctx:
             body["options"] = {"num_ctx": call.num_ctx}
         await self._client.post_json(path, body, timeout=None)
 
@@ -158,8 +150,16 @@ class OllamaBackend:
             return ShownModel()
 
 
+def _translated(build: Callable[..., dict[str, Any]], call: Call) -> dict[str, Any]:
+    """The call in Ollama's words. Where its API has none, a backend of another type may have."""
+    keep_alive = parse_keep_alive(call.keep_alive)
+    try:
+        return build(call.body, model=call.model, keep_alive=keep_alive, num_ctx=call.num_ctx)
+    except Untranslatable as error:
+        raise _not_for_ollama(error) from error
+
+
 def _not_for_ollama(error: Untranslatable) -> UpstreamStatus:
-    """A request that Ollama's API has no words for; a backend of another type may have them."""
     said = {"message": str(error), "type": "invalid_request_error", "param": error.field}
     found = UpstreamStatus(str(error), upstream_status=400, body={"error": said})
     found.retryable = True
