@@ -149,6 +149,35 @@ async def test_a_background_task_does_not_put_out_what_a_chat_uses(
     assert "a:1b" in ollama.scheduler.loaded
 
 
+async def test_embeddings_have_the_priority_and_the_turns_of_their_client(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.add(FakeModel(name="e:1b", size=6 * GB, capabilities=("embedding",)))
+    auth = {
+        "clients": [
+            {"name": "people", "key": "people-key-123456"},
+            {"name": "agent", "key": "agent-key-1234567", "priority": "task"},
+        ]
+    }
+    daemon = await start(open_daemon, ollama, auth=auth)
+    people = {"Authorization": "Bearer people-key-123456"}
+    agent = {"Authorization": "Bearer agent-key-1234567"}
+    assert (await daemon.chat("Hello", model="a:1b", headers=people)).status == 200
+    asked = {"model": "e:1b", "input": "a"}
+    refused = await daemon.post("/v1/embeddings", asked, headers=agent)
+    assert refused.status == 503
+    assert "does not put out what chats use" in refused.data["error"]["message"]
+    assert ollama.loads == ["a:1b"]
+    ollama.set_fault("/api/embed", "hang")
+    asking = asyncio.create_task(daemon.post("/v1/embeddings", asked, headers=people))
+    async with asyncio.timeout(5):
+        while not (rows := (await daemon.get("/admin/live")).data["requests"]):
+            await asyncio.sleep(0.02)
+    assert (rows[0]["priority"], rows[0]["client"]) == ("api", "people")
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
 async def test_a_load_that_hangs_is_given_up_and_others_are_served(
     open_daemon: Opener, ollama: FakeOllama
 ) -> None:
