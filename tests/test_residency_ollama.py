@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmrouterd.hardware import MemoryPool
+from tests.support.daemon import preferring
 from tests.support.fake_ollama import FakeModel, FakeOllama
 
 if TYPE_CHECKING:
@@ -266,6 +267,24 @@ async def test_signs_of_life_while_a_model_is_loaded(
     assert text.startswith(": loading a:1b, about ")
     assert ('"type":"status"' in text) == shown
     assert ('"done":true' in text) == shown
+    assert text.rstrip().endswith("data: [DONE]")
+
+
+async def test_signs_of_life_while_the_next_candidate_is_loaded(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.scheduler.models["b:1b"] = FakeModel(name="b:1b", size=6 * GB, load_seconds=0.5)
+    ollama.set_fault("a:1b", "load-error")
+    daemon = await start(
+        open_daemon,
+        ollama,
+        queue={"sign_seconds": 0.1},
+        rules=preferring("o/a:1b", "o/b:1b"),
+    )
+    body = {"stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+    answer = await daemon.post("/v1/chat/completions", {"model": "hubrouter/main", **body})
+    text = answer.body.decode()
+    assert text.startswith(": loading b:1b, about ")
     assert text.rstrip().endswith("data: [DONE]")
 
 
