@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -248,6 +249,54 @@ async def test_what_is_pinned_against_the_policy_outlives_the_daemon(
     assert pins(again) == {"o/c:1b": True, "o/a:1b": False}
     held = {model.id for model in again.state.current.snapshot.catalog.models if model.pinned}
     assert held == {"o/c:1b"}
+
+
+@asynccontextmanager
+async def somebody_else(daemon: Running, ollama: FakeOllama) -> AsyncIterator[asyncio.Task[int]]:
+    """Another client of Ollama, whom a:1b is answering while the router knows that it is loaded."""
+
+    async def chat() -> int:
+        body = {"model": "a:1b", "messages": [{"role": "user", "content": "Hello"}]}
+        async with daemon.http.post(f"{ollama.url}/api/chat", json=body) as answer:
+            return (await answer.read()).count(b"\n")
+
+    asking = asyncio.create_task(chat())
+    async with asyncio.timeout(5):
+        while not daemon.state.places.holds("o/a:1b"):
+            daemon.state.discovery.wake()
+            await asyncio.sleep(0.02)
+    yield asking
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_a_model_is_unloaded_when_it_has_answered_others(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.tokens, ollama.delay = 20, 0.03
+    daemon = await start(open_daemon, ollama)
+    async with somebody_else(daemon, ollama) as asking:
+        unloaded = await daemon.post("/admin/models/o/a:1b/unload", {})
+        assert (unloaded.data["loaded"], list(ollama.loaded)) == (False, [])
+        assert await asking == 21
+    async with somebody_else(daemon, ollama) as asking:
+        assert (await daemon.chat("Hello", model="b:1b")).status == 200
+        assert asking.done()  # its model was put out, and only then the other one loaded
+
+
+async def test_a_model_that_others_do_not_let_go_is_said_to_be_loaded(
+    open_daemon: Opener, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmrouterd.backends.ollama._UNLOAD_SECONDS", 0.3)
+    ollama.tokens, ollama.delay = 1000, 0.05
+    daemon = await start(open_daemon, ollama)
+    async with somebody_else(daemon, ollama):
+        assert (await daemon.post("/admin/models/o/a:1b/unload", {})).status == 503
+        refused = await daemon.chat("Hello", model="b:1b")
+        assert refused.status == 503
+        assert "o still holds a:1b" in refused.data["error"]["message"]
+        assert list(ollama.loaded) == ["a:1b"]
+        assert daemon.state.places.holds("o/a:1b")
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -30,6 +30,7 @@ from llmrouterd.backends.ollama_wire import (
 )
 from llmrouterd.backends.stream import FrameStream, stream_error
 from llmrouterd.errors import (
+    UpstreamBusy,
     UpstreamError,
     UpstreamInterrupted,
     UpstreamInvalid,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from llmrouterd.backends.connection import Response
     from llmrouterd.policy import BackendSpec
 
-_UNLOAD_SECONDS = 30.0
+_UNLOAD_SECONDS, _LOOK_PAUSE = 30.0, 0.1
 _MAX_LINE = 16 * 1024 * 1024
 # Ollama's word for a capability -> ours.
 _CAPABILITIES = {"completion": "chat"}
@@ -109,9 +110,18 @@ class OllamaBackend:
         await self._client.post_json(path, body, timeout=None)
 
     async def unload(self, model: str) -> bool:
-        """See `Backend`."""
+        """See `Backend`: it says yes at once, and lets the model go when nobody uses it."""
         body = {"model": model, "keep_alive": 0}
-        await self._client.post_json("/api/generate", body, timeout=_UNLOAD_SECONDS)
+        try:
+            async with asyncio.timeout(_UNLOAD_SECONDS):
+                await self._client.post_json("/api/generate", body, timeout=None)
+                while await self.footprint(model) is not None:
+                    await asyncio.sleep(_LOOK_PAUSE)
+        except TimeoutError:
+            text = (
+                f"{self.spec.name} still holds {model} after {_UNLOAD_SECONDS:g} s: others use it."
+            )
+            raise UpstreamBusy(text, retry_after=5) from None
         return True
 
     async def footprint(self, model: str) -> Footprint | None:
