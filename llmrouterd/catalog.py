@@ -22,6 +22,7 @@ class ModelFacts:
     loaded: in memory now; None where the backend does not tell. movable: it can be loaded and
     unloaded on request. memory: bytes that it takes while it is loaded. cache: what a context
     will take. busy: requests that it was answering when it was asked, whoever sent them.
+    expires: when it will be let go if nobody uses it, in the backend's own words.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelFacts:
     memory: int | None = None
     cache: Cache | None = None
     busy: int | None = None
+    expires: str | None = field(default=None, compare=False)  # no news of the model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

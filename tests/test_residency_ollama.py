@@ -263,11 +263,25 @@ async def somebody_else(daemon: Running, ollama: FakeOllama) -> AsyncIterator[as
     asking = asyncio.create_task(chat())
     async with asyncio.timeout(5):
         while not daemon.state.places.holds("o/a:1b"):
-            daemon.state.discovery.wake()
+            await daemon.state.discovery.check(daemon.state.discovery.backends["o"])
             await asyncio.sleep(0.02)
     yield asking
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_a_background_task_does_not_put_out_what_others_chat_with(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon = await start(open_daemon, ollama, tasks={"model": "o/b:1b"})
+    for _ in range(2):
+        async with somebody_else(daemon, ollama) as asking:
+            await asking
+    await daemon.state.discovery.check(daemon.state.discovery.backends["o"])
+    title = "### Task:\nGenerate a concise title summarizing the chat history."
+    assert (await daemon.chat(title)).status == 200
+    assert "b:1b" not in ollama.loads
+    assert "a:1b" in ollama.loaded
 
 
 async def test_a_model_is_unloaded_when_it_has_answered_others(

@@ -206,6 +206,7 @@ def _facts(tag: TaggedModel, shown: ShownModel, running: RunningModel | None) ->
         movable=tag.remote_host is None,
         cache=shown.cache,
         memory=(running.size_vram or running.size) if running is not None else None,
+        expires=running.expires_at if running is not None else None,
     )
 
 

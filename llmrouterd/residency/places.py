@@ -243,7 +243,7 @@ class Places:
             if own:
                 loaded = {model: fact.memory for model, fact in own.items() if fact.loaded}
                 for model, fact in own.items():
-                    host.see_busy(model, fact.busy or 0, asked_at)
+                    host.see_busy(model, fact.busy or 0, asked_at, fact.expires)
                 host.report(loaded, own, time.monotonic(), asked_at)
                 self._act(host)
 
