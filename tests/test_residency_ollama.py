@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -311,6 +312,25 @@ async def test_a_model_that_others_do_not_let_go_is_said_to_be_loaded(
         assert "o still holds a:1b" in refused.data["error"]["message"]
         assert list(ollama.loaded) == ["a:1b"]
         assert daemon.state.places.holds("o/a:1b")
+
+
+async def test_when_a_model_is_used_is_remembered_over_a_restart(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    def chances(daemon: Running, later: float) -> list[bool]:
+        reuse, now = daemon.state.places.reuse, time.monotonic() + later
+        return [reuse.chance(f"o/{name}:1b", 1.0, now) > 1e-4 for name in "ab"]
+
+    policy = {"storage": {"database": str(tmp_path / "kept.db")}}
+    daemon = await start(open_daemon, ollama, **policy)
+    assert (await daemon.chat("Hello", model="a:1b")).status == 200
+    assert chances(daemon, 0.0) == [True, False]
+    assert len((await daemon.get("/admin/decisions")).data["decisions"]) == 1  # it is stored
+    again = await start(open_daemon, ollama, **policy)
+    assert chances(again, 0.0) == [True, False]
+    # The same hour of the next day, and another one.
+    assert chances(again, 86400.0) == [True, False]
+    assert chances(again, 43200.0) == [False, False]
 
 
 @pytest.mark.parametrize("shown", [True, False])
