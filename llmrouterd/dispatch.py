@@ -199,7 +199,7 @@ class Dispatcher:
         answered = False
         watch = self._enter(model, spec)
         try:
-            ticket = ticket_for(chat, None, model, policy, id_)
+            ticket = ticket_for(chat, signals, model, policy, id_)
             place = await self._enter_queue(entry, spec, snapshot, ticket)
             bill = self.spending.open(model, spec, signals, policy)
             async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):

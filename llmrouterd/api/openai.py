@@ -163,7 +163,7 @@ async def _send(
     while True:
         opening = dispatcher.open(chat, decision, snapshot, attempts, last, outcome.id)
         try:
-            answer = await _opened(opening, signs, state, decision)
+            answer = await _opened(opening, signs, state, outcome.id)
         except RouterError as error:
             begun = await signs.fail(error.envelope()) if signs else None
             if begun is None:
@@ -197,12 +197,12 @@ async def _send(
 
 
 async def _opened(
-    opening: Coroutine[Any, Any, Answer], signs: Signs | None, state: State, decision: Decision
+    opening: Coroutine[Any, Any, Answer], signs: Signs | None, state: State, decision: str
 ) -> Answer:
     if signs is None:
         return await opening
     task = asyncio.create_task(opening, name="opening")
-    return await signs.until(task, state.places, decision.ranked[0].model)
+    return await signs.until(task, state.places, decision)
 
 
 def _tell(answer: Answer, outcome: Outcome, headers: dict[str, str]) -> None:

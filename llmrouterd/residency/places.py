@@ -149,11 +149,13 @@ class Places:
             self.leave(ticket)
         return ticket.started is not None
 
-    def waits_for(self, model: str) -> str:
-        """What a request for this model waits for, in words; "" where its backend has it."""
-        host = self._host_of(model)
-        if not any(ticket.model == model for ticket in host.waiting):
+    def waits_for(self, decision: str) -> str:
+        """What the request of this decision waits for, in words; "" where a backend has it."""
+        queued = ((host, each) for host in self.hosts.values() for each in host.waiting)
+        found = next(((host, t.model) for host, t in queued if t.decision == decision), None)
+        if found is None:
             return ""
+        host, model = found
         standing = host.standings((model,), time.monotonic())[model]
         doing = "loading" if standing.state == "loading" else "waiting for"
         seconds = standing.wait
@@ -243,7 +245,7 @@ class Places:
             if own:
                 loaded = {model: fact.memory for model, fact in own.items() if fact.loaded}
                 for model, fact in own.items():
-                    host.see_busy(model, fact.busy or 0, asked_at)
+                    host.see_busy(model, fact.busy or 0, asked_at, fact.expires)
                 host.report(loaded, own, time.monotonic(), asked_at)
                 self._act(host)
 
