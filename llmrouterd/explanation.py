@@ -125,8 +125,8 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
     """A described Decision for a person to read, several lines."""
     signals = described["signals"]
     lines = [
-        f"{described['model']} by rule {described['rule']!r} ({described['mode']}, preset "
-        f"{described['preset']})",
+        f"{described['model'] or 'no model'} by rule {described['rule']!r} "
+        f"({described['mode']}, preset {described['preset']})",
         f"  category {signals['category']}{_chances(signals)}, complexity "
         f"{signals['complexity']:.2f}, {'' if signals['exact_tokens'] else 'up to '}"
         f"{signals['prompt_tokens']} prompt tokens"
@@ -147,6 +147,9 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
     if more > 0:
         lines.append(f"  and {more} more")
     lines += [f"  not {r['model']}: {r['reason']} ({r['gate']})" for r in described["rejected"]]
+    if not described["ranked"] and not described["rejected"]:
+        named = described["mode"] == "explicit"
+        lines.append(f"  no backend serves {'the model that was named' if named else 'one'}")
     return "\n".join(lines)
 
 

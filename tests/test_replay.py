@@ -21,8 +21,8 @@ from llmrouterd import tables
 from llmrouterd.__main__ import main
 from llmrouterd.assemble import Knowledge, assemble
 from llmrouterd.catalog import Catalog, ModelFacts, Profile, SpeedPoint
-from llmrouterd.decision import Ask, Decision, decide
-from llmrouterd.explanation import describe
+from llmrouterd.decision import Ask, Decision, consider, decide
+from llmrouterd.explanation import describe, in_words
 from llmrouterd.journal import Outcome, RecordEncoder
 from llmrouterd.replay.comparison import compare, summary
 from llmrouterd.replay.pieces import encode_world, read_world
@@ -101,7 +101,7 @@ asked = st.builds(
     probabilities=st.dictionaries(st.sampled_from(CATEGORIES), st.floats(0, 1)),
     abstain=st.floats(0, 1),
     complexity=st.floats(0, 1),
-    needs=st.sampled_from([frozenset(), frozenset({"tools"})]),
+    needs=st.sampled_from([frozenset(), frozenset({"tools"}), frozenset({"vision"})]),
     prompt_tokens=st.integers(0, 6000),
     tool_tokens=st.sampled_from([0, 900]),
     max_tokens=st.none() | st.integers(1, 4000),
@@ -120,8 +120,9 @@ def test_the_policy_that_decided_decides_the_same_again(
 ) -> None:
     catalog = WORLD
     ask = Ask("", tuple(catalog.by_id[id_] for id_ in explicit)) if explicit else None
-    made = decide(found, policy(BACKENDS), catalog, load, ask)
+    made = consider(found, policy(BACKENDS), catalog, load, ask)
     back = recorded(made)
+    assert (back.model is None) == ("vision" in found.needs and not explicit)
     assert back.signals == found
     assert back.load == load
     again = Replayer(policy(BACKENDS)).decide(back)
@@ -205,6 +206,35 @@ def test_a_policy_that_would_refuse_and_one_without_the_backend() -> None:
     assert {each.gain for each in compared.affected} == {None}
     elsewhere = policy("backends: [{name: other, type: ollama, url: 'http://127.0.0.1:9'}]\n")
     assert compare(records, Replayer(elsewhere)).after.refused == 5
+
+
+def test_a_policy_that_refuses_is_mended() -> None:
+    none = policy(BACKENDS + "models: [{match: '*', enabled: false}]\n")
+    dark = world(BACKENDS + "models: [{match: '*', enabled: false}]\n")
+    refused = [recorded(consider(signals(), none, dark, Load()), f"d{at}") for at in range(5)]
+    assert {each.model for each in refused} == {None}
+    mended, broken = Replayer(policy(BACKENDS)), Replayer(none)
+    # Against what was decided; and of what was served then, against what the present one would do.
+    for compared in (compare(refused, mended), compare(decided(5), mended, broken)):
+        assert (compared.decisions, compared.skipped, compared.changed) == (5, 0, 5)
+        assert (compared.before.refused, compared.after.refused) == (5, 0)
+        assert {move.before for move in compared.moves} == {"nobody"}
+        assert "from nobody to ollama/" in summary(compared)
+        assert "points quality" not in summary(compared)
+        assert summary(compared).endswith("; 5 would no longer be refused")
+        first = compared.affected[0]
+        assert first.words_before.startswith("no model by rule 'default'")
+        assert f"not {IDS[0]}: switched off in models (disabled)" in first.words_before
+        assert first.words_after.startswith(first.after)
+    assert compare(refused, broken).changed == 0
+
+
+def test_a_named_model_is_not_there_any_more() -> None:
+    made = decide(signals(), policy(BACKENDS), WORLD, Load(), Ask("", (WORLD.by_id[IDS[1]],)))
+    elsewhere = policy("backends: [{name: other, type: ollama, url: 'http://127.0.0.1:9'}]\n")
+    found = Replayer(elsewhere).decide(recorded(made))
+    assert (found.mode, found.ranked, found.rejected) == ("explicit", (), ())
+    assert "no backend serves the model that was named" in in_words(describe(found))
 
 
 def store_row(number: int, made: Decision, at: float) -> dict[str, Any]:
@@ -442,6 +472,52 @@ async def test_a_reload_tells_what_it_changes_and_an_edit_can_be_tried_and_saved
     again = await open_daemon({**edit})
     kept = (await again.get("/admin/policy")).data["history"]
     assert [each["summary"] for each in kept[-2:]] == [told["summary"], None]
+
+
+async def test_what_a_broken_policy_refuses_is_recorded_and_tells_what_mends_it(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    daemon = await open_daemon(policy_of(ollama, tmp_path))
+    good = daemon.policy_file.read_text()
+    broken = {**json.loads(good), "models": [{"match": "*", "enabled": False}]}
+    daemon.policy_file.write_text(json.dumps(broken))
+    assert (await daemon.post("/admin/reload", {})).status == 200
+    assert (await daemon.post("/v1/chat/completions", {"messages": 5})).status == 400
+    assert (await daemon.chat("Hello", model="nobody")).status == 404
+    assert (await daemon.get("/admin/decisions")).data["decisions"] == []  # no decision was made
+    listener = daemon.state.feed.join()
+    refused = [await daemon.chat("Hello", stream=stream) for stream in (False, True, False)]
+    assert {answer.error["code"] for answer in refused} == {"no_capable_model"}
+    assert (await listener.take(1)).count(b"event: decision") == 3
+    daemon.state.feed.leave(listener)
+    ids = [answer.headers["x-router-decision"] for answer in refused]
+    rows = (await daemon.get("/admin/decisions")).data["decisions"]
+    assert {(row["id"], row["model"], row["outcome"]) for row in rows} == {
+        (id_, None, "no_capable_model") for id_ in ids
+    }
+    told = daemon.events.of("request.routed")
+    assert [(each["id"], each["outcome"]) for each in told] == [
+        (id_, "no_capable_model") for id_ in ids
+    ]
+    metrics = (await daemon.get("/metrics")).body.decode()
+    assert 'llmrouterd_answers_total{outcome="failed"} 3.0' in metrics
+    shown = (await daemon.get(f"/admin/decisions/{ids[0]}?why_not=small:1b")).data
+    assert shown["words"].startswith("no model by rule 'default' (routed")
+    assert "not o/small:1b: switched off in models (disabled)" in shown["words"]
+    assert shown["record"]["ranked"] == []
+    assert shown["why_not"]["gate"] == "disabled"
+    assert (await daemon.get(f"/v1/decisions/{ids[0]}")).data["words"] == shown["words"]
+    thumb = await daemon.post("/v1/feedback", {"decision": ids[0], "value": 1})
+    assert thumb.status == 404
+
+    tried = (await daemon.request("POST", "/admin/policy/try", data=good)).data["comparison"]
+    assert tried["moves"] == [{"from": "nobody", "to": "o/large:8b", "count": 3}]
+    assert (tried["skipped"], tried["before"]["refused"], tried["after"]["refused"]) == (0, 3, 0)
+    daemon.policy_file.write_text(good)
+    assert (await daemon.post("/admin/reload", {})).status == 200
+    # Deciding again by the present policy: now it is served.
+    again = (await daemon.get(f"/admin/decisions/{ids[0]}?why_not=small:1b")).data["why_not"]
+    assert (again["chosen"], again["same_policy"]) == ("o/large:8b", False)
 
 
 async def test_writing_is_off_unless_it_is_said(

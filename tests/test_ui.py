@@ -427,6 +427,46 @@ async def test_earlier_decisions_and_what_they_cost(browser: Browser, tmp_path: 
                 assert await tab.complaints() == []
 
 
+async def test_a_refused_chat_and_the_edit_that_mends_it(browser: Browser, tmp_path: Path) -> None:
+    async with FaultServer(("a", "b")) as server:
+        policy = {
+            "backends": [openai_backend("s", server.url)],
+            "rules": preferring("s/a", "s/b"),
+            "models": [{"match": "*", "enabled": False}],
+        }
+        async with (
+            open_running(policy, tmp_path) as daemon,
+            open_tab(browser, daemon.url + "/ui") as tab,
+        ):
+            page = tab.page
+            await page.get_by_text("No decisions yet").wait_for()
+            assert (await daemon.chat("Hello")).status == 400
+            row = page.locator(".decision").first
+            await row.wait_for()
+            assert "no model" in await row.inner_text()
+            assert await row.locator(".bad").inner_text() == "no_capable_model"
+            await row.click()
+            dialog = page.get_by_role("dialog", name="Decision")
+            await dialog.get_by_text("Not possible (2)").wait_for()
+            assert await dialog.locator(".candidates").count() == 0
+            assert "no model by rule default" in await dialog.locator(".headline").inner_text()
+            await dialog.get_by_role("button", name="Ask", exact=True).click()
+            await dialog.get_by_text("not s/a: switched off in models (disabled)").first.wait_for()
+            await page.keyboard.press("Escape")
+            await choose(page, "Policy")
+            area = page.get_by_label("The policy's text")
+            await expect(area).to_have_value(daemon.policy_file.read_text())
+            await area.fill(json.dumps({**json.loads(await area.input_value()), "models": []}))
+            await page.get_by_role("button", name="Try this edit").click()
+            await page.locator(".moves", has_text="nobody → s/a").wait_for()
+            assert (
+                "1 would no longer be refused"
+                in await page.locator("#panel-policy .headline").inner_text()
+            )
+            assert "not possible any more" not in await page.locator("#panel-policy").inner_text()
+            assert await tab.complaints() == []
+
+
 async def test_a_router_that_comes_back(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
     async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
         page: Page = tab.page

@@ -14,6 +14,7 @@ from llmrouterd.api.body import read_body
 from llmrouterd.api.openai import context_of, read_decision
 from llmrouterd.api.state import STATE, State, json_response
 from llmrouterd.chat import parse_request
+from llmrouterd.decision import refusal
 from llmrouterd.errors import BadRequest, ModelNotFound, NoModelAvailable, NotFound
 from llmrouterd.explanation import describe_evidence, explain_candidates, in_words
 from llmrouterd.replay.reading import Worlds, read_row
@@ -123,10 +124,9 @@ async def decision(request: web.Request) -> web.Response:
             state, lambda database: read_row(row, row["record"], Worlds(database))
         )
         policy = state.current.snapshot.policy
-        made = Replayer(policy).decide(recorded) if recorded else None
-        if made is None:
+        if recorded is None:
             raise NotFound("This decision cannot be made again: what it was made from is not kept.")
-        answer["why_not"] = await _why_not(made, policy, name)
+        answer["why_not"] = await _why_not(Replayer(policy).decide(recorded), policy, name)
         # Another policy may have decided; this is what the present one says.
         answer["why_not"]["same_policy"] = row["policy"] == policy.digest
     return json_response(answer)
@@ -143,6 +143,8 @@ async def explain(request: web.Request) -> web.Response:
     chat = parse_request(kind, body, snapshot.policy.validators)
     context = context_of(request, snapshot.policy.server, request.query.get("client", ""))
     made = read_decision(state, chat, snapshot, context)
+    if not made.ranked:
+        raise refusal(made)
     described = explain_candidates(made, snapshot.catalog, snapshot.policy)
     answer = {**described, "words": in_words(described)}
     if name := request.query.get("why_not"):

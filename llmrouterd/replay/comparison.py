@@ -56,7 +56,7 @@ class Move(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affected:
     """One decision that changes. gain: points by which the new policy prefers the new choice, None
-    where it would not have the old one at all."""
+    where it would not have the old one at all, or there was none."""
 
     id: str
     at: float
@@ -85,7 +85,7 @@ class _Change(NamedTuple):
     gain: float | None
     recorded: Recorded
     before: Mapping[str, Any]
-    after: Mapping[str, Any] | None
+    after: Mapping[str, Any]
 
 
 def compare(
@@ -101,14 +101,8 @@ def compare(
             skipped += 1
             continue
         decision = after.decide(recorded)
-        old = recorded.described
-        if before is not None:
-            made = before.decide(recorded)
-            if made is None:
-                skipped += 1
-                continue
-            old = describe(made)
-        new = describe(decision) if decision is not None else None
+        old = recorded.described if before is None else describe(before.decide(recorded))
+        new = describe(decision)
         pair = _choice(old), _choice(new)
         pairs.append(pair)
         if pair[0].model != pair[1].model:
@@ -130,8 +124,8 @@ def compare(
     )
 
 
-def _choice(described: Mapping[str, Any] | None) -> Choice:
-    if described is None or not described["ranked"]:
+def _choice(described: Mapping[str, Any]) -> Choice:
+    if not described["ranked"]:
         return Choice(None)
     first = described["ranked"][0]
     standing = first.get("standing")
@@ -145,12 +139,10 @@ def _choice(described: Mapping[str, Any] | None) -> Choice:
     )
 
 
-def _gain(decision: Decision | None, model: str | None) -> float | None:
+def _gain(decision: Decision, model: str | None) -> float | None:
     """See `Affected.gain`."""
-    totals = {one.model: one.total for one in decision.ranked} if decision is not None else {}
-    if decision is None or model not in totals:
-        return None
-    return decision.ranked[0].total - totals[model]
+    totals = {one.model: one.total for one in decision.ranked}
+    return decision.ranked[0].total - totals[model] if model in totals else None
 
 
 def _extent(change: _Change) -> float:
@@ -172,16 +164,15 @@ def _expected(choices: list[Choice]) -> Expected:
 
 
 def _affected(change: _Change) -> Affected:
-    before, after = dict(change.before), change.after
     return Affected(
         id=change.recorded.id,
         at=change.recorded.at,
         category=change.recorded.signals.category,
-        before=str(before["model"]),
-        after=_NOBODY if after is None else str(after["model"]),
+        before=change.before["model"] or _NOBODY,
+        after=change.after["model"] or _NOBODY,
         gain=None if change.gain is None else round(change.gain, 2),
-        words_before=in_words(before),
-        words_after="no model can serve it" if after is None else in_words(dict(after)),
+        words_before=in_words(dict(change.before)),
+        words_after=in_words(dict(change.after)),
     )
 
 
@@ -207,12 +198,14 @@ def summary(compared: Comparison) -> str:
         text += f", {_share(most.number, whole)}"
     text += f" from {most.before} to {most.after}"
     before, after = compared.before, compared.after
-    text += f", {_signed(after.wait - before.wait, 1)} s median wait"
-    text += f", {_signed(100 * (after.quality - before.quality), 1)} points quality"
+    if max(before.refused, after.refused) < whole:  # of no choice there is no quality
+        text += f", {_signed(after.wait - before.wait, 1)} s median wait"
+        text += f", {_signed(100 * (after.quality - before.quality), 1)} points quality"
     if before.dollars or after.dollars:
         text += f", {_signed(after.dollars - before.dollars, 2)} dollars"
-    if after.refused > before.refused:
-        text += f"; {after.refused - before.refused} would be refused"
+    more = after.refused - before.refused
+    if more:
+        text += f"; {abs(more)} would {'be refused' if more > 0 else 'no longer be refused'}"
     return text
 
 
