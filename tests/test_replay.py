@@ -343,6 +343,34 @@ def test_the_command(
     assert "$.rules" in capsys.readouterr().err
 
 
+def test_the_command_reads_a_copy_elsewhere_as_if_it_were_the_active_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ROUTER_CONFIG", raising=False)
+    monkeypatch.delenv("ROUTER_RULES", raising=False)
+    box, elsewhere = tmp_path / "box", tmp_path / "elsewhere"
+    for folder in (box / "config", box / "rules", elsewhere):
+        folder.mkdir(parents=True)
+    lexicon = box / "rules" / "knitting.yaml"
+    lexicon.write_text(
+        "category: knitting\ndescription: of wool\ngroups: [{weight: 6, phrases: [purl]}]\n"
+    )
+    (box / "config" / "cases.yaml").write_text("[]\n")
+    text = BACKENDS + "categories: {knitting: {lexicon: knitting.yaml}}\n"
+    text += "tests: {file: cases.yaml}\n"
+    (box / "config" / "router.yaml").write_text(text)
+    fill(elsewhere / "llmrouterd.db", 5, at=time.time() - 60)
+    monkeypatch.chdir(box)
+    assert run(monkeypatch, elsewhere, text) in (0, 1)
+    assert "of 5 recorded requests" in capsys.readouterr().out
+    assert run(monkeypatch, elsewhere, text + "rules: 5\n") == 2
+    assert f"{elsewhere / 'edit.yaml'}:4:" in capsys.readouterr().err
+    # One that has lexicons of its own is a policy of its own.
+    (elsewhere / "rules").mkdir()
+    assert run(monkeypatch, elsewhere, text) == 2
+    assert f"neither in {elsewhere / 'rules'} nor" in capsys.readouterr().err
+
+
 # --- why not ---
 
 
