@@ -108,7 +108,7 @@ def consider(
     generation: int = 0,
 ) -> Decision:
     """As `decide`, but when none can, nothing is ranked."""
-    rule = next(rule for rule in policy.rules if matches(rule.when, signals, rule.name))
+    rule = next(rule for rule in policy.rules if matches(rule.when, signals))
     preset = signals.preset or (ask.preset if ask else "") or rule.preset or policy.scoring.preset
     scorer = Scorer(signals, policy, rule, rule.weights[preset], load)
     gate = Gate(rule, signals, policy, catalog, load)
@@ -146,7 +146,7 @@ def rank(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     return tuple(sorted(candidates, key=lambda candidate: (-candidate.total, candidate.model)))
 
 
-def matches(when: When, signals: Signals, rule: str) -> bool:
+def matches(when: When, signals: Signals) -> bool:
     """Whether all conditions of a rule hold."""
     task = signals.task
     return not (
@@ -163,7 +163,7 @@ def matches(when: When, signals: Signals, rule: str) -> bool:
         or (when.max_prompt_tokens is not None and signals.prompt_tokens > when.max_prompt_tokens)
         or (when.client is not None and signals.client not in when.client)
         or (when.preset is not None and signals.preset not in when.preset)
-        or (when.text is not None and rule not in signals.text_rules)
+        or (when.text is not None and when.text not in signals.texts)
     )
 
 

@@ -31,7 +31,7 @@ def describe_signals(signals: Signals) -> dict[str, Any]:
     # Not asdict: it copies deeply, and this runs for every stored decision.
     data = {item.name: getattr(signals, item.name) for item in fields(signals)}
     data["needs"] = sorted(signals.needs)
-    data["text_rules"] = sorted(signals.text_rules)
+    data["texts"] = sorted(signals.texts)
     return data
 
 
@@ -132,7 +132,8 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
         f"{signals['prompt_tokens']} prompt tokens"
         + (f" and {signals['tool_tokens']} for tools" if signals["tool_tokens"] else "")
         + (f", needs {', '.join(signals['needs'])}" if signals["needs"] else "")
-        + (f", task {signals['task']}" if signals["task"] else ""),
+        + (f", task {signals['task']}" if signals["task"] else "")
+        + (f", text {', '.join(signals['texts'])}" if signals.get("texts") else ""),
     ]
     for place, candidate in enumerate(described["ranked"][:most], start=1):
         terms = "  ".join(f"{name} {points:+.1f}" for name, points in candidate["terms"].items())

@@ -237,6 +237,42 @@ def test_a_named_model_is_not_there_any_more() -> None:
     assert "no backend serves the model that was named" in in_words(describe(found))
 
 
+PRIVATE = "rules: [{name: NAME, when: {text: TEXT}, only: ['*qwen3:4b']}, {name: default}]\n"
+
+
+def private(name: str, text: str) -> Replayer:
+    return Replayer(policy(BACKENDS + PRIVATE.replace("NAME", name).replace("TEXT", text)))
+
+
+def test_a_rule_is_renamed_and_a_pattern_changed() -> None:
+    before = private("secrets", "password")
+    found = signals(texts=frozenset({"password"}))
+    records = [recorded(decide(found, before.policy, WORLD, Load()))]
+    assert records[0].model == "ollama/qwen3:4b"
+    for compared in (
+        compare(records, private("private", "password")),
+        compare(records, private("private", "password"), before),
+    ):
+        assert (compared.changed, compared.new_texts) == (0, ())
+    unread = "; new `when.text` shows in new requests only"
+    other = private("secrets", "passphrase")
+    assert compare(records, other, active=before.policy).new_texts == ("passphrase",)
+    assert summary(compare(records, other, before)).endswith(unread)
+    unsaid = [recorded(decide(signals(), before.policy, WORLD, Load()))]
+    told = summary(compare(unsaid, other, before))
+    assert told == f"this edit changes none of 1 recorded requests{unread}"
+
+
+def test_decisions_with_the_names_of_rules_are_left_out() -> None:
+    made = recorded(decide(signals(), policy(BACKENDS), WORLD, Load()))
+    row = {"id": "d", "at": 0.0, "world": made.world}
+    old = {**made.described, "signals": {**made.described["signals"], "text_rules": []}}
+    assert read_recorded(row, old, made.seen).signals == made.signals
+    old["signals"]["text_rules"] = ["secrets"]
+    with pytest.raises(ValueError, match="names of the rules"):
+        read_recorded(row, old, made.seen)
+
+
 def store_row(number: int, made: Decision, at: float) -> dict[str, Any]:
     return {
         "id": f"d{number}",
@@ -337,6 +373,8 @@ def test_the_command(
     assert {"quality", "wait", "seconds", "dollars", "swaps", "refused"} == data["after"].keys()
     assert run(monkeypatch, tmp_path, edit, "--since", "30m") == 0
     assert "no recorded requests" in capsys.readouterr().out
+    assert run(monkeypatch, tmp_path, BACKENDS + PRIVATE.replace("TEXT", "wool")) == 0
+    assert "20 recorded requests; new `when.text` shows in" in capsys.readouterr().out
     assert run(monkeypatch, tmp_path, edit, "--since", "soon") == 2
     assert "span of time" in capsys.readouterr().err
     assert run(monkeypatch, tmp_path, "rules: 5\n") == 2
@@ -546,6 +584,29 @@ async def test_what_a_broken_policy_refuses_is_recorded_and_tells_what_mends_it(
     # Deciding again by the present policy: now it is served.
     again = (await daemon.get(f"/admin/decisions/{ids[0]}?why_not=small:1b")).data["why_not"]
     assert (again["chosen"], again["same_policy"]) == ("o/large:8b", False)
+
+
+async def test_a_privacy_rule_is_renamed(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    rules = [
+        {"name": "secrets", "when": {"text": "pass ?word"}, "only": ["o/small:1b"]},
+        {"name": "default", "prefer": {"o/large:8b": 1000}},
+    ]
+    daemon = await open_daemon(policy_of(ollama, tmp_path, rules=rules))
+    answer = await daemon.chat("my Password is lost")
+    assert answer.headers["x-router-rule"] == "secrets"
+    id_ = answer.headers["x-router-decision"]
+    shown = (await daemon.get(f"/admin/decisions/{id_}")).data
+    assert shown["record"]["signals"]["texts"] == ["pass ?word"]
+    assert "prompt tokens, text pass ?word" in shown["words"]
+    assert b"pass ?word" not in (await daemon.get(f"/v1/decisions/{id_}")).body
+    edit = json.loads(daemon.policy_file.read_text())
+    edit["rules"][0]["name"] = "private"
+    tried = await daemon.request("POST", "/admin/policy/try", data=json.dumps(edit))
+    told = tried.data["comparison"]
+    assert (told["changed"], told["new_texts"]) == (0, [])
+    assert told["summary"] == "this edit changes none of 1 recorded requests"
 
 
 async def test_writing_is_off_unless_it_is_said(

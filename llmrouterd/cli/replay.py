@@ -49,7 +49,7 @@ def replay_command(options: argparse.Namespace) -> int:
         policy = _edited(options.policy)
         path = Path(options.database) if options.database else database_path(policy, settings)
         records = read_decisions(path, time.time() - since, options.limit)
-        compared = compare(records, Replayer(policy))
+        compared = compare(records, Replayer(policy), active=_active() if options.policy else None)
     except (ConfigError, ValueError) as error:
         print(error, file=sys.stderr)
         return EXIT_TROUBLE
@@ -71,6 +71,14 @@ def _edited(file: str | None) -> Policy:
     if alone or active.policy == data.DEFAULT_POLICY:
         return load_policy(own)
     return load_policy(active, file=own.policy)
+
+
+def _active() -> Policy | None:
+    """The active policy; None where it has problems, which are not those of the edit."""
+    try:
+        return load_policy(read_settings(os.environ))
+    except ConfigError:
+        return None
 
 
 def in_words(compared: Comparison) -> str:

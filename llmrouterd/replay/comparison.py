@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llmrouterd.decision import Decision
+    from llmrouterd.policy import Policy
     from llmrouterd.replay.recorded import Recorded, Replayer
 
 _MOST_SHOWN = 5
@@ -70,7 +71,8 @@ class Affected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """skipped: decisions that were stored without what re-deciding needs."""
+    """skipped: decisions that were stored without what re-deciding needs. new_texts: `when.text` of
+    the new policy that the recorded requests were not searched for."""
 
     decisions: int = 0
     skipped: int = 0
@@ -79,6 +81,7 @@ class Comparison:
     before: Expected = field(default_factory=Expected)
     after: Expected = field(default_factory=Expected)
     affected: tuple[Affected, ...] = ()
+    new_texts: tuple[str, ...] = ()
 
 
 class _Change(NamedTuple):
@@ -89,10 +92,15 @@ class _Change(NamedTuple):
 
 
 def compare(
-    records: Iterable[Recorded | None], after: Replayer, before: Replayer | None = None
+    records: Iterable[Recorded | None],
+    after: Replayer,
+    before: Replayer | None = None,
+    active: Policy | None = None,
 ) -> Comparison:
     """What `after` would decide, against what was decided, or against what `before` would. None
-    among the records is one that cannot be re-decided."""
+    among the records is one that cannot be re-decided. active: the policy that they were read by,
+    where it is neither."""
+    searched = active or (before or after).policy
     skipped = 0
     pairs: list[tuple[Choice, Choice]] = []
     changes: list[_Change] = []
@@ -121,7 +129,12 @@ def compare(
         before=_expected([one for one, _ in pairs]),
         after=_expected([other for _, other in pairs]),
         affected=tuple(_affected(change) for change in changes),
+        new_texts=tuple(sorted(_texts(after.policy) - _texts(searched))),
     )
+
+
+def _texts(policy: Policy) -> set[str]:
+    return {rule.when.text for rule in policy.rules if rule.when.text is not None}
 
 
 def _choice(described: Mapping[str, Any]) -> Choice:
@@ -189,8 +202,9 @@ def summary(compared: Comparison) -> str:
     """One line."""
     if not compared.decisions:
         return "there are no recorded requests to try this edit on"
+    unread = "; new `when.text` shows in new requests only" if compared.new_texts else ""
     if not compared.changed:
-        return f"this edit changes none of {compared.decisions} recorded requests"
+        return f"this edit changes none of {compared.decisions} recorded requests{unread}"
     whole = compared.decisions
     most = compared.moves[0]
     text = f"this edit moves {_share(compared.changed, whole)} of {whole} recorded requests"
@@ -206,7 +220,7 @@ def summary(compared: Comparison) -> str:
     more = after.refused - before.refused
     if more:
         text += f"; {abs(more)} would {'be refused' if more > 0 else 'no longer be refused'}"
-    return text
+    return text + unread
 
 
 def _signed(value: float, digits: int) -> str:

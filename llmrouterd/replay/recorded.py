@@ -48,7 +48,9 @@ def read_recorded(
     KeyError, TypeError or ValueError where it is of a version that cannot be read."""
     known = {field.name for field in fields(Signals)}
     given = {name: value for name, value in described["signals"].items() if name in known}
-    for name in ("needs", "text_rules"):
+    if described["signals"].get("text_rules"):
+        raise ValueError("it has the names of the rules whose text matched, not the texts")
+    for name in ("needs", "texts"):
         given[name] = frozenset(given.get(name) or ())
     return Recorded(
         id=row["id"],
