@@ -15,6 +15,7 @@ import yaml
 
 from tests.conftest import Llamas
 from tests.support import openai_answers
+from tests.support.clients import free_port
 from tests.support.daemon import Running, open_running, openai_backend, preferring
 from tests.support.faults import FaultServer
 
@@ -425,6 +426,35 @@ async def test_earlier_decisions_and_what_they_cost(browser: Browser, tmp_path: 
                 await expect(rows.filter(visible=True)).to_have_count(41)
                 await expect(tab.page.locator(".backends")).to_contain_text("of $5.00 today")
                 assert await tab.complaints() == []
+
+
+async def test_a_server_that_was_never_there_is_no_warning(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with FaultServer(("ok",)) as server:
+        absent = openai_backend("absent", f"http://127.0.0.1:{free_port()}/v1")
+        policy = {"backends": [openai_backend("s", server.url), absent]}
+        async with (
+            open_running(policy, tmp_path) as daemon,
+            open_tab(browser, daemon.url + "/ui") as tab,
+        ):
+            tile = tab.page.locator(".tile", has_text="backends up")
+            await tab.page.locator(".backends .badge.dead").wait_for()
+            await expect(tile).to_contain_text("1 of 2")
+            await expect(tile).not_to_contain_class("warn")
+            server.set_fault("/v1/models", "drop-before-headers")
+            daemon.state.discovery.wake()
+            await expect(tile).to_contain_text("0 of 2")
+            await expect(tile).to_contain_class("warn")
+            rows = (await daemon.get("/admin/backends")).data["backends"]
+            assert {row["name"]: row["answered"] for row in rows} == {"s": True, "absent": False}
+            # With another one up, one that was there and is not is still a warning.
+            async with FaultServer(("ok",)) as other:
+                edited = [*policy["backends"], openai_backend("other", other.url)]
+                await reload(daemon, json.dumps({**policy, "backends": edited}))
+                await expect(tile).to_contain_text("1 of 3")
+                await expect(tile).to_contain_class("warn")
+            assert await tab.complaints() == []
 
 
 async def test_a_refused_chat_and_the_edit_that_mends_it(browser: Browser, tmp_path: Path) -> None:

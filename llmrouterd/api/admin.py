@@ -81,6 +81,7 @@ def backends_data(state: State) -> list[dict[str, Any]]:
                 "status": health.status,
                 "error": health.error,
                 "checked_at": health.checked_at,
+                "answered": health.answered,
                 "models": [fact.name for fact in health.facts],
                 "fallback": health.spec.fallback,
                 "queued": health.entry.queued,
