@@ -154,6 +154,32 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
     return "\n".join(lines)
 
 
+def stored_in_words(row: dict[str, Any]) -> str:
+    """A stored decision for a person to read: who answered, and then what was decided."""
+    described, answered = row["record"], row["model"]
+    if answered not in (None, described["model"]):
+        described = {**described, "model": f"{answered} in place of {described['model']}"}
+    first, *rest = in_words(described).splitlines()
+    return "\n".join([first, *(f"  {line}" for line in failures_in_words(row)), *rest])
+
+
+def failures_in_words(row: dict[str, Any]) -> list[str]:
+    """Who failed after a stored decision, and who answered then, each in one line; nothing where
+    the chosen model answered at once."""
+    record, answered = row["record"], row["model"]
+    attempts = record.get("attempts") or []
+    lines = [
+        f"{one['model']} failed after {one['seconds']:.1f} s: {' '.join(one['error'].split())}"
+        for one in attempts
+    ]
+    failed = {one["model"] for one in attempts}
+    # One that was still loading can have answered later; one that broke off has not.
+    answers = answered is not None and (answered not in failed or row["outcome"] == "ok")
+    if answers and (failed or answered != record["model"]):
+        lines.append(f"{answered} answered")
+    return lines
+
+
 def _standing(standing: dict[str, Any] | None) -> str:
     """What happens in memory for a candidate; nothing for one that is loaded and free."""
     if standing is None or (standing["state"] == "ready" and not standing["wait"]):

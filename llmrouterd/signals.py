@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,13 @@ class RequestContext:
     preset: str = ""
     session: str = ""
     task: str = ""
+
+
+def context_named(request: Mapping[str, Any]) -> RequestContext:
+    """What a request that is explained names beside its chat: the `client` whose key it would come
+    with, and the `task` that its header would say."""
+    client, task = (str(request.get(name) or "") for name in ("client", "task"))
+    return RequestContext(client=client, task=task)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -638,7 +638,19 @@ async def test_why_not_over_the_api(
     other = {"small:1b": "large:8b", "large:8b": "small:1b"}[task.headers["x-router-model"]]
     place = f"/admin/decisions/{task.headers['x-router-decision']}?why_not={other}"
     assert "background tasks take" in (await daemon.get(place)).data["why_not"]["words"]
-    kept = (await daemon.get(f"/admin/decisions/{id_}?why_not=o/small:1b")).data["why_not"]
+    place = f"/admin/decisions/{id_}?why_not=o/small:1b"
+    kept = (await daemon.get(place)).data["why_not"]
     assert kept["same_policy"] is True
     assert kept["model"] == "o/small:1b"
     assert kept["terms"]
+    assert kept["words"].startswith("o/small:1b was not chosen: place 2, ")
+    edit = json.loads(daemon.policy_file.read_text())
+    edit["rules"] = [{"name": "default", "exclude": ["o/small:1b"]}]
+    daemon.policy_file.write_text(json.dumps(edit))
+    assert (await daemon.post("/admin/reload", {})).status == 200
+    edited = (await daemon.get(place)).data["why_not"]
+    assert edited["same_policy"] is False
+    assert edited["words"].splitlines() == [
+        "Another policy decided; the present one decides:",
+        "o/small:1b was not chosen: excluded by rule default (exclude)",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -218,6 +219,25 @@ async def test_what_is_pinned_against_the_policy_outlives_the_daemon(
     assert pins(again) == {"o/c:1b": True, "o/a:1b": False}
     held = {model.id for model in again.state.current.snapshot.catalog.models if model.pinned}
     assert held == {"o/c:1b"}
+
+
+async def test_when_a_model_is_used_is_remembered_over_a_restart(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    def chances(daemon: Running, later: float) -> list[bool]:
+        reuse, now = daemon.state.places.reuse, time.monotonic() + later
+        return [reuse.chance(f"o/{name}:1b", 1.0, now) > 1e-4 for name in "ab"]
+
+    policy = {"storage": {"database": str(tmp_path / "kept.db")}}
+    daemon = await start(open_daemon, ollama, **policy)
+    assert (await daemon.chat("Hello", model="a:1b")).status == 200
+    assert chances(daemon, 0.0) == [True, False]
+    assert len((await daemon.get("/admin/decisions")).data["decisions"]) == 1  # it is stored
+    again = await start(open_daemon, ollama, **policy)
+    assert chances(again, 0.0) == [True, False]
+    # The same hour of the next day, and another one.
+    assert chances(again, 86400.0) == [True, False]
+    assert chances(again, 43200.0) == [False, False]
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -112,8 +112,15 @@ async def test_a_chat_of_another_client_appears(
         assert await dialog.locator(".candidates svg.bar rect").count() >= 2
         assert "quality" in await dialog.locator(".legend").first.inner_text()
         await dialog.get_by_role("button", name="Ask", exact=True).click()
-        await dialog.get_by_text("not small/smollm2-135m").wait_for()
+        await dialog.get_by_text("small/smollm2-135m was not chosen").wait_for()
         assert "prefer" in await dialog.locator(".why table").inner_text()
+        edit = json.loads(daemon.policy_file.read_text())
+        edit["rules"][0]["exclude"] = ["small/*"]
+        daemon.policy_file.write_text(json.dumps(edit))
+        assert (await daemon.post("/admin/reload", {})).status == 200
+        await dialog.get_by_role("button", name="Ask", exact=True).click()
+        await dialog.locator(".why", has_text="Another policy decided").wait_for()
+        assert "excluded by rule code" in await dialog.locator(".why").inner_text()
         await page.keyboard.press("Escape")
         await dialog.wait_for(state="hidden")
         # A request under way is shown with its model, and goes when it ends.
@@ -124,6 +131,26 @@ async def test_a_chat_of_another_client_appears(
             response.close()
         await page.locator(".requests").get_by_text("Nothing at this moment").wait_for()
         assert await tab.complaints() == []
+
+
+async def test_a_failover_is_told(browser: Browser, tmp_path: Path) -> None:
+    async with FaultServer(["500", "ok"]) as backend:
+        policy = {
+            "backends": [openai_backend("s", backend.url)],
+            "rules": preferring("s/500", "s/ok"),
+        }
+        async with (
+            open_running(policy, tmp_path) as daemon,
+            open_tab(browser, daemon.url + "/ui") as tab,
+        ):
+            await daemon.chat("Hello")
+            await tab.page.locator(".decision").first.click()
+            dialog = tab.page.get_by_role("dialog", name="Decision")
+            headline = dialog.locator(".headline", has_text="s/ok in place of s/500 by rule")
+            await headline.wait_for()
+            await dialog.get_by_role("button", name="Ask", exact=True).click()
+            await dialog.locator(".why", has_text="s/ok answered").wait_for()
+            assert await tab.complaints() == []
 
 
 async def test_texts_are_no_markup(
@@ -481,7 +508,8 @@ async def test_a_refused_chat_and_the_edit_that_mends_it(browser: Browser, tmp_p
             assert await dialog.locator(".candidates").count() == 0
             assert "no model by rule default" in await dialog.locator(".headline").inner_text()
             await dialog.get_by_role("button", name="Ask", exact=True).click()
-            await dialog.get_by_text("not s/a: switched off in models (disabled)").first.wait_for()
+            why = dialog.locator(".why", has_text="switched off in models (disabled)")
+            await why.wait_for()
             await page.keyboard.press("Escape")
             await choose(page, "Policy")
             area = page.get_by_label("The policy's text")

@@ -180,9 +180,12 @@ def why_not_in_words(found: WhyNot) -> str:
     if found.model == found.chosen:
         return f"{found.model} was chosen."
     if found.gate:
-        return f"not {found.model}: {found.reason} ({found.gate})"
+        return f"{found.model} was not chosen: {found.reason} ({found.gate})"
     lost = sum(gap.chosen - gap.other for gap in found.terms)
-    lines = [f"not {found.model}: place {found.place}, {lost:.1f} points behind {found.chosen}"]
+    lines = [
+        f"{found.model} was not chosen: place {found.place}, {lost:.1f} points behind "
+        f"{found.chosen}"
+    ]
     for gap in found.terms:
         if abs(gap.other - gap.chosen) >= 0.05:
             lines.append(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 class Host:
     """`waiting` and `running` hold the tickets, `loaded` what the backends say is in memory."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, reuse: Reuse | None = None) -> None:
         self.limits = limits or Limits()
         self.models: dict[str, ModelNeeds] = {}
         self.served: frozenset[str] = frozenset()
@@ -47,7 +47,7 @@ class Host:
         self.running: list[Ticket] = []
         self.foreign = 0
         self.moving: Moving | None = None
-        self.reuse = Reuse()
+        self.reuse = reuse or Reuse()
         self._turns: dict[tuple[str, int], float] = {}
         self._turn = 0.0
         self._numbers = 0

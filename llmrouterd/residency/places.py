@@ -14,10 +14,11 @@ from llmrouterd.residency.cards import Cards
 from llmrouterd.residency.host import Host
 from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs, never_fit
 from llmrouterd.residency.past import Past
+from llmrouterd.residency.reuse import Reuse
 from llmrouterd.residency.ticket import CHAT, PRIORITIES, ModelNeeds, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from llmrouterd.backends.base import Backend
     from llmrouterd.backends.pool import BackendPool
@@ -66,6 +67,7 @@ class Places:
         self._made_of: tuple[Policy, Catalog] | None = None
         self.cards = Cards(self._limits_change)
         self.past = Past()
+        self.reuse = Reuse(_hour_of_day)
         self._asked_at = float("-inf")
         self._unloaded_at = float("-inf")
         self.changed: Callable[[], None] = lambda: None
@@ -90,7 +92,7 @@ class Places:
                 self._known[model.id] = model, spec
                 by_host[spec.host].append(model)
         for name in by_host.keys() | self.hosts.keys():
-            host = self.hosts.setdefault(name, Host())
+            host = self.hosts.setdefault(name, Host(reuse=self.reuse))
             models = by_host.get(name, [])
             ids = [model.id for model in models]
             needs = {
@@ -358,6 +360,12 @@ class Places:
         await backend.unload(call.model)
         raise _Abandoned
 
+    def restore(self, uses: Iterable[tuple[str, float]]) -> None:
+        """Learn when models were used before the start: (model, Unix time), the oldest first."""
+        shift = time.monotonic() - time.time()
+        for model, at in uses:
+            self.reuse.used(model, at + shift)
+
     def mark(self, kind: str, model: str, target: str = "") -> None:
         """See `Past.mark`."""
         self.past.mark(kind, model, self._known[model][1].host, target)
@@ -378,3 +386,8 @@ class Places:
 def _has_say(needs: ModelNeeds) -> bool:
     """Whether a model may have to wait, or to be loaded."""
     return needs.movable or needs.slots is not None
+
+
+def _hour_of_day(now: float) -> int:
+    """Of monotonic seconds, by this machine's time zone."""
+    return time.localtime(time.time() + now - time.monotonic()).tm_hour
