@@ -39,7 +39,7 @@ class Signals:
     `classifier.form.FORMS`, "" where there are no words. complexity: 0 to 1.
     needs: of vision, tools, json, audio. `prompt_tokens` counts the messages, `tool_tokens` the
     offered tools; `exact_tokens` is False where they are an upper bound. `task` is "" for a
-    human's own message. `text_rules` are the rules whose text pattern matched. `tool_loop`: a
+    human's own message. `texts` are the rules' text patterns that matched. `tool_loop`: a
     tool's result is being handed back. `taught`: how like the words are to an example of the
     owner's that gave the category (0 to 1); 0 where none did.
     """
@@ -61,5 +61,5 @@ class Signals:
     user: str = ""
     preset: str = ""
     tool_loop: bool = False
-    text_rules: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
     taught: float = 0.0

@@ -296,6 +296,9 @@ async def test_nothing_is_served_at_all(open_daemon: Opener) -> None:
     assert answer.status == 503
     assert answer.error["code"] == "no_model_available"
     assert "retry-after" in answer.headers
+    kept = await daemon.get(f"/admin/decisions/{answer.headers['x-router-decision']}")
+    assert (kept.data["outcome"], kept.data["model"]) == ("no_model_available", None)
+    assert "no backend serves one" in kept.data["words"]
     assert (await daemon.get("/ready")).status == 503
     assert (await daemon.get("/health")).status == 200
     assert (await daemon.get("/v1/models")).status == 200

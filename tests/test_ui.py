@@ -15,6 +15,7 @@ import yaml
 
 from tests.conftest import Llamas
 from tests.support import openai_answers
+from tests.support.clients import free_port
 from tests.support.daemon import Running, open_running, openai_backend, preferring
 from tests.support.faults import FaultServer
 
@@ -469,6 +470,76 @@ async def test_earlier_decisions_and_what_they_cost(browser: Browser, tmp_path: 
                 await expect(rows.filter(visible=True)).to_have_count(41)
                 await expect(tab.page.locator(".backends")).to_contain_text("of $5.00 today")
                 assert await tab.complaints() == []
+
+
+async def test_a_server_that_was_never_there_is_no_warning(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with FaultServer(("ok",)) as server:
+        absent = openai_backend("absent", f"http://127.0.0.1:{free_port()}/v1")
+        policy = {"backends": [openai_backend("s", server.url), absent]}
+        async with (
+            open_running(policy, tmp_path) as daemon,
+            open_tab(browser, daemon.url + "/ui") as tab,
+        ):
+            tile = tab.page.locator(".tile", has_text="backends up")
+            await tab.page.locator(".backends .badge.dead").wait_for()
+            await expect(tile).to_contain_text("1 of 2")
+            await expect(tile).not_to_contain_class("warn")
+            server.set_fault("/v1/models", "drop-before-headers")
+            daemon.state.discovery.wake()
+            await expect(tile).to_contain_text("0 of 2")
+            await expect(tile).to_contain_class("warn")
+            rows = (await daemon.get("/admin/backends")).data["backends"]
+            assert {row["name"]: row["answered"] for row in rows} == {"s": True, "absent": False}
+            # With another one up, one that was there and is not is still a warning.
+            async with FaultServer(("ok",)) as other:
+                edited = [*policy["backends"], openai_backend("other", other.url)]
+                await reload(daemon, json.dumps({**policy, "backends": edited}))
+                await expect(tile).to_contain_text("1 of 3")
+                await expect(tile).to_contain_class("warn")
+            assert await tab.complaints() == []
+
+
+async def test_a_refused_chat_and_the_edit_that_mends_it(browser: Browser, tmp_path: Path) -> None:
+    async with FaultServer(("a", "b")) as server:
+        policy = {
+            "backends": [openai_backend("s", server.url)],
+            "rules": preferring("s/a", "s/b"),
+            "models": [{"match": "*", "enabled": False}],
+        }
+        async with (
+            open_running(policy, tmp_path) as daemon,
+            open_tab(browser, daemon.url + "/ui") as tab,
+        ):
+            page = tab.page
+            await page.get_by_text("No decisions yet").wait_for()
+            assert (await daemon.chat("Hello")).status == 400
+            row = page.locator(".decision").first
+            await row.wait_for()
+            assert "no model" in await row.inner_text()
+            assert await row.locator(".bad").inner_text() == "no_capable_model"
+            await row.click()
+            dialog = page.get_by_role("dialog", name="Decision")
+            await dialog.get_by_text("Not possible (2)").wait_for()
+            assert await dialog.locator(".candidates").count() == 0
+            assert "no model by rule default" in await dialog.locator(".headline").inner_text()
+            await dialog.get_by_role("button", name="Ask", exact=True).click()
+            why = dialog.locator(".why", has_text="switched off in models (disabled)")
+            await why.wait_for()
+            await page.keyboard.press("Escape")
+            await choose(page, "Policy")
+            area = page.get_by_label("The policy's text")
+            await expect(area).to_have_value(daemon.policy_file.read_text())
+            await area.fill(json.dumps({**json.loads(await area.input_value()), "models": []}))
+            await page.get_by_role("button", name="Try this edit").click()
+            await page.locator(".moves", has_text="nobody → s/a").wait_for()
+            assert (
+                "1 would no longer be refused"
+                in await page.locator("#panel-policy .headline").inner_text()
+            )
+            assert "not possible any more" not in await page.locator("#panel-policy").inner_text()
+            assert await tab.complaints() == []
 
 
 async def test_a_router_that_comes_back(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from llmrouterd.api.body import read_body
 from llmrouterd.api.openai import context_of, read_decision
 from llmrouterd.api.state import STATE, State, json_response
 from llmrouterd.chat import parse_request
+from llmrouterd.decision import refusal
 from llmrouterd.errors import BadRequest, ModelNotFound, NoModelAvailable, NotFound
 from llmrouterd.explanation import (
     describe_evidence,
@@ -87,6 +88,7 @@ def backends_data(state: State) -> list[dict[str, Any]]:
                 "status": health.status,
                 "error": health.error,
                 "checked_at": health.checked_at,
+                "answered": health.answered,
                 "models": [fact.name for fact in health.facts],
                 "fallback": health.spec.fallback,
                 "queued": health.entry.queued,
@@ -130,9 +132,9 @@ async def decision(request: web.Request) -> web.Response:
             state, lambda database: read_row(row, row["record"], Worlds(database))
         )
         policy = state.current.snapshot.policy
-        made = Replayer(policy).decide(recorded) if recorded else None
-        if made is None:
+        if recorded is None:
             raise NotFound("This decision cannot be made again: what it was made from is not kept.")
+        made = Replayer(policy).decide(recorded)
         answer["why_not"] = found = await _why_not(made, policy, name)
         # Another policy may have decided; this is what the present one says.
         found["same_policy"] = row["policy"] == policy.digest
@@ -158,6 +160,8 @@ async def explain(request: web.Request) -> web.Response:
     context = context_of(request, snapshot.policy.server, client)
     context = replace(context, task=context.task or named.task)
     made = read_decision(state, chat, snapshot, context)
+    if not made.ranked:
+        raise refusal(made)
     described = explain_candidates(made, snapshot.catalog, snapshot.policy)
     answer = {**described, "words": in_words(described)}
     if name := request.query.get("why_not"):

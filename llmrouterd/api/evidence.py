@@ -47,7 +47,7 @@ async def feedback(request: web.Request) -> web.Response:
 
 async def decision(request: web.Request) -> web.Response:
     """GET /v1/decisions/{id}: why this model. A client sees its own decisions, by their id or by
-    their x-request-id, and no human's words."""
+    their x-request-id, and no human's words nor the policy's patterns."""
     state = request.app[STATE]
     policy = state.current.snapshot.policy
     client = identify_client(request, policy.auth, policy.server, state.limiter)
@@ -60,6 +60,7 @@ async def decision(request: web.Request) -> web.Response:
         raise NotFound("No such decision of yours is kept.")
     for key in ("words", "load"):  # what the human wrote, and what others were doing
         row["record"].pop(key, None)
+    row["record"]["signals"].pop("texts", None)  # the policy's patterns
     return json_response({**row, "words": stored_in_words(row)})
 
 

@@ -13,8 +13,7 @@ export function decisionView(described, whyNot) {
   const rest = bars.slice(FEW);
   return [
     h("h3", null, "What was read"), signals(described.signals),
-    h("h3", null, `Candidates (${described.ranked.length})`),
-    h("ol", { class: "candidates" }, bars.slice(0, FEW)),
+    bars.length ? [h("h3", null, `Candidates (${bars.length})`), h("ol", { class: "candidates" }, bars.slice(0, FEW))] : null,
     rest.length ? h("details", null, h("summary", null, `${rest.length} more`), h("ol", { class: "candidates" }, rest)) : null,
     described.rejected.length ? [h("h3", null, `Not possible (${described.rejected.length})`), rejected(described.rejected)] : null,
     whyNotForm(described, whyNot),
