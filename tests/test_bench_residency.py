@@ -6,6 +6,7 @@ import pytest
 
 from bench.residency.__main__ import SCENES
 from bench.residency.memories import KEEP_ALIVE, LlamaRouter, Memory, Ollama
+from bench.residency.overload import ANSWER, LIMITS, LOAD, SLOTS, Run
 from bench.residency.simulate import SYSTEMS, Simulation, System
 from bench.residency.trace import make_trace
 from bench.residency.world import footprint
@@ -93,3 +94,13 @@ def test_a_busy_victim_of_llama_cpps_router_is_waited_for() -> None:
     memory.set_unloaded("a", 9.5)
     memory.set_loaded("b", 14.0)
     assert told(memory) == ["load b", "start b"]
+
+
+def test_a_box_with_too_much_to_do_loads_less_often_and_serves_more() -> None:
+    # The most that one model could do without a single load, asked of four.
+    busy, full = Run(0.1, seed=1), Run(0.25, seed=1)
+    assert full.loads < busy.loads
+    assert len(full.waits) > 1.8 * len(busy.waits)
+    assert not busy.refused
+    longest = LIMITS.max_wait + 2 * (LIMITS.queue * ANSWER / SLOTS + LOAD) + 3 * (ANSWER + LOAD)
+    assert max(full.waits) < longest

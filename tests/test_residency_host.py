@@ -10,13 +10,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from llmrouterd.residency.forecast import Work, until_idle, until_slot
 from llmrouterd.residency.host import Host
-from llmrouterd.residency.ticket import PRIORITIES, TASK, Limits, ModelNeeds, Ticket
+from llmrouterd.residency.ticket import PRIORITIES, TASK, Limits, ModelNeeds, Ticket, live_for
 
 GB = 10**9
 SIZES = {"a": 5, "b": 4, "c": 3, "d": 9, "giant": 99, "pinned": 2, "fixed": 1, "apart": 2}
 STEPS = int(os.environ.get("LLMROUTERD_MACHINE_STEPS", "10000"))
 LENGTH = 100
+# The backends' world, seconds: no answer takes longer, an unload, and how often time is told.
+ANSWER, UNLOAD, TICK = 4.0, 1.0, 1.0
+QUEUE = 8
+# The longest turn of a model: the load of the largest, all who waited for it, one after the other,
+# the last answer that was begun, and the unload.
+TURN = SIZES["d"] + QUEUE * ANSWER + ANSWER + UNLOAD
 
 
 def needs(name: str, pins: frozenset[str] = frozenset({"pinned"})) -> ModelNeeds:
@@ -31,17 +38,20 @@ def needs(name: str, pins: frozenset[str] = frozenset({"pinned"})) -> ModelNeeds
 
 
 class HostMachine(RuleBasedStateMachine):
-    """Plays the backends: it carries out what the host asks for, in any order and at any time,
-    and knows by itself what is in memory."""
+    """Plays the backends: it carries out what the host asks for, in any order and as late as the
+    world allows, and knows by itself what is in memory. Crowds ask without end."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
         self.host = Host()
-        self.limits = Limits(budget=12 * GB, queue=12, max_wait=20.0, minimum=5.0, spared=60.0)
+        self.limits = Limits(budget=12 * GB, queue=QUEUE, max_wait=20.0, minimum=5.0, spared=60.0)
         self.models = {name: needs(name) for name in SIZES}
         self.memory = {"fixed"}
-        self.pending: list[tuple[str, str]] = []
+        self.pending: list[tuple[str, str, float]] = []  # ... and when it is done
+        self.ends: dict[int, float] = {}
+        self.crowds: dict[str, int] = {}
+        self.due: dict[int, float] = {}
         self.answered: dict[int, str] = {}
         self.tickets: list[Ticket] = []
         self.gone: set[int] = set()
@@ -59,11 +69,32 @@ class HostMachine(RuleBasedStateMachine):
                 self.answered[id(ticket)] = action.kind
                 if action.kind == "start":
                     assert ticket.model in self.memory, "started on a model that is not loaded"
+                    self.ends[id(ticket)] = self.now + ANSWER
                 else:
                     assert action.reason
             else:
                 self.check_move(action.kind, action.model)
-                self.pending.append((action.kind, action.model))
+                takes = self.models[action.model].load_seconds if action.kind == "load" else UNLOAD
+                self.pending.append((action.kind, action.model, self.now + takes))
+        self.check_waits()
+
+    def check_waits(self) -> None:
+        """Who has waited `max_wait` starts after at most the turn in hand, one of each model that
+        others wait for who came earlier, and one of their own."""
+        for ticket in self.host.waiting:
+            if self.now - ticket.since < self.limits.max_wait:
+                continue
+            before = {
+                each.model
+                for each in self.host.waiting
+                if each.number < ticket.number and each.model != ticket.model
+            }
+            last = self.due.setdefault(id(ticket), self.now + (2 + len(before)) * TURN)
+            assert self.now <= last, f"starved: {ticket.model}, {self.now - ticket.since:.0f} s"
+
+    def excuse_a_turn(self) -> None:
+        """What a backend or the owner has undone may have to be done again."""
+        self.due = {key: last + TURN for key, last in self.due.items()}
 
     def check_move(self, kind: str, model: str) -> None:
         if kind == "load":
@@ -112,21 +143,45 @@ class HostMachine(RuleBasedStateMachine):
         if not fails:
             self.move_well()
             return
-        _, model = self.pending.pop(0)
+        _, model, _ = self.pending.pop(0)
         self.host.set_failed(model, self.now, "it did not work")
         self.carry_out()
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 25.0, 100.0]))
+    @rule(model=st.sampled_from(sorted(SIZES)), priority=st.integers(0, TASK))
+    def crowd(self, model: str, priority: int) -> None:
+        """Comes, or goes if it is there: from now on more ask for a model than it has slots."""
+        if self.crowds.pop(model, None) is None:
+            self.crowds[model] = priority
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 6.0, 25.0, 100.0, 300.0]))
     def wait(self, seconds: float) -> None:
-        self.now += seconds
-        self.host.advance(self.now)
-        self.carry_out()
+        until = self.now + seconds
+        while self.now < until:
+            self.ask_in_crowds()
+            ends = [last for _, _, last in self.pending]
+            ends += [self.ends[id(ticket)] for ticket in self.host.running]
+            self.now = min([until, self.now + TICK, *(max(self.now, end) for end in ends)])
+            while self.pending and self.pending[0][2] <= self.now:
+                self.move_well()
+            for ticket in list(self.host.running):
+                if self.ends[id(ticket)] <= self.now:
+                    self.host.leave(ticket, self.now)
+                    self.carry_out()
+            self.host.advance(self.now)
+            self.carry_out()
+
+    def ask_in_crowds(self) -> None:
+        for model, priority in self.crowds.items():
+            there = sum(t.model == model for t in (*self.host.waiting, *self.host.running))
+            for number in range(there, (self.models[model].slots or 2) + 1):
+                self.arrive(model, priority, "xyz"[number % 3])
 
     @rule(more=st.booleans())
     def reload(self, more: bool) -> None:
         pins = frozenset({"pinned", "c"} if more else {"pinned"})
         served = [name for name in SIZES if name != "d" or more]
         self.models = {name: needs(name, pins) for name in SIZES}
+        self.excuse_a_turn()
         self.host.configure(self.limits, {name: self.models[name] for name in served}, self.now)
         self.host.report(self.reported(served), served, self.now)
         self.carry_out()
@@ -137,6 +192,7 @@ class HostMachine(RuleBasedStateMachine):
         busy = {ticket.model for ticket in self.host.running}
         idle = sorted(self.memory - busy - {"fixed"})
         if idle:
+            self.excuse_a_turn()
             self.memory.discard(data.draw(st.sampled_from(idle)))
             self.host.report(self.reported(SIZES), list(self.host.models), self.now)
             self.carry_out()
@@ -176,7 +232,7 @@ class HostMachine(RuleBasedStateMachine):
         raise AssertionError(f"starved: {starved}")
 
     def move_well(self) -> None:
-        kind, model = self.pending.pop(0)
+        kind, model, _ = self.pending.pop(0)
         if kind == "load":
             self.memory.add(model)
             self.host.set_loaded(model, self.now, self.models[model].size)
@@ -410,6 +466,47 @@ def test_what_a_model_was_put_out_for_is_loaded_next() -> None:
     assert kinds(host) == [("load", "a")]
     host.set_loaded("a", 33.0)
     assert host.running == [other]
+
+
+def test_who_waited_when_a_model_was_loaded_is_served_before_it_has_to_go() -> None:
+    host = make(max_wait=20.0)
+    host.configure(host.limits, {name: replace(needs(name), slots=1) for name in "ad"}, 0.0)
+    running = Ticket(model="a")
+    host.arrive(running, 0.0)
+    host.set_loaded("a", 1.0)
+    first, other, second, late = (Ticket(model=model) for model in "dadd")
+    for at, ticket in ((2.0, first), (3.0, other), (4.0, second)):
+        host.arrive(ticket, at)
+    host.advance(30.0)  # all three have waited long enough
+    host.leave(running, 31.0)
+    host.set_unloaded("a", 31.5)
+    host.set_loaded("d", 35.0)
+    assert host.running == [first]
+    host.arrive(late, 36.0)
+    host.leave(first, 40.0)
+    assert host.running == [second]  # came after `other`, but is here already: one load for both
+    host.take()
+    host.leave(second, 45.0)
+    assert kinds(host) == [("unload", "d")]  # `late` came after the load
+    host.set_unloaded("d", 45.5)
+    host.set_loaded("a", 47.0)
+    assert host.running == [other]
+
+
+def test_measurements_are_no_part_of_a_batch() -> None:
+    chat = Ticket(model="a", number=3)
+    assert live_for([chat, Ticket(model="a", priority=3, number=9)], 0.0).batch == 3
+    assert live_for([], 0.0).batch == 0
+
+
+def test_the_expected_wait_counts_who_is_before_and_what_is_in_hand() -> None:
+    work = Work(usual=10.0, slots=2, running=(4.0, 30.0), waiting=3, others=1)
+    assert until_slot(work) == 5 / 2 * 10.0
+    assert until_slot(work._replace(slots=None)) == 0.0
+    assert until_slot(work._replace(waiting=0, running=(), others=1)) == 0.0
+    assert until_idle(work) == 6.0 + 3 / 2 * 10.0
+    assert until_idle(work._replace(running=(30.0,), waiting=0)) == 0.5
+    assert until_idle(work._replace(stays=99.0)) == 99.0
 
 
 def test_what_was_loaded_for_background_work_makes_no_chat_wait() -> None:

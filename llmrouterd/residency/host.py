@@ -6,7 +6,9 @@ tests run the very same code.
 
 Order: requests for what is loaded are served first, so that they are batched by model. Who has
 waited `max_wait` seconds comes before all others; then by priority; between clients in turn; then
-first come, first served. One model is loaded or unloaded at a time.
+first come, first served. One model is loaded or unloaded at a time. A model that has to go for one
+who has waited that long still serves who came before that one, and who waited when it was loaded:
+so a box with too much to do swaps once for each batch, and each model has its turn.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from llmrouterd.residency.forecast import Work, until_idle, until_slot
 from llmrouterd.residency.plan import Held, Plan, Room, Wanted, plan
 from llmrouterd.residency.reuse import Reuse
 from llmrouterd.residency.ticket import (
@@ -53,7 +56,7 @@ class Host:
         self._numbers = 0
         self._traffic = Traffic()
         self._moved_at: dict[str, float] = {}
-        self._draining: dict[str, int] = {}  # model -> the number of whom it has to go for
+        self._draining: dict[str, int] = {}  # model that has to go -> the last whom it serves
         self._promised = ""
         self._barred: dict[str, tuple[float, str]] = {}
         self._actions: list[Action] = []
@@ -316,7 +319,9 @@ class Host:
                 self._refuse_all(ticket, found.reason)
             elif found.kind == "wait":
                 if urgent:
-                    self._draining = dict.fromkeys(found.victims, ticket.number)
+                    self._draining = {
+                        name: max(ticket.number, self.loaded[name].batch) for name in found.victims
+                    }
                     return
             else:
                 self._carry_out(found, model, now)
@@ -367,33 +372,28 @@ class Host:
         return plan(room, Wanted(model, size, needs.apart, background, urgent, needs.beside))
 
     def _expected_wait(self, model: str, found: Plan, priority: int, now: float) -> float:
-        """Seconds until a request that came now could start, its own load not counted; a rough
-        figure from how long answers have taken here."""
-        needs = self.models[model]
-        service = self._usual(model)
-        ahead = sum(t.model == model and t.priority <= priority for t in self.waiting)
-        ahead += len(self.in_flight(model)) + self.elsewhere(model, now)
-        slots = needs.slots
-        wait = 0.0
-        if slots is not None and ahead >= slots:
-            wait = (ahead - slots + 1) / slots * service
+        """Seconds until a request that came now could start, its own load not counted."""
+        before = sum(t.model == model and t.priority <= priority for t in self.waiting)
+        wait = until_slot(self._work(model, now)._replace(waiting=before))
         if self.moving is not None:
             of = self.models.get(self.moving.target)
             wait += max(0.0, (of.load_seconds if of else 0.0) - (now - self.moving.since))
         if found.kind == "wait":
-            wait += min(self.limits.max_wait, self._until_idle(found.victims, now))
+            idle = max(until_idle(self._work(name, now)) for name in found.victims)
+            wait += min(self.limits.max_wait, idle)
         return wait
+
+    def _work(self, model: str, now: float) -> Work:
+        live = self.loaded.get(model)
+        return Work(
+            usual=self._usual(model),
+            slots=self.models[model].slots,
+            running=tuple(now - (each.started or now) for each in self.in_flight(model)),
+            waiting=len(self._in_queue(model)),
+            others=self.elsewhere(model, now),
+            stays=live.since + self.limits.minimum - now if live else 0.0,
+        )
 
     def _usual(self, model: str) -> float:
         """Seconds that an answer of a model takes."""
         return self._traffic.usual(model, self.models[model].answer_seconds)
-
-    def _until_idle(self, victims: Iterable[str], now: float) -> float:
-        longest = 0.0
-        for name in victims:
-            usual, slots = self._usual(name), self.models[name].slots or 1
-            begun = [each.started or now for each in self.in_flight(name)]
-            left = max([max(0.5, usual - (now - at)) for at in begun], default=0.0)
-            left += len(self._in_queue(name)) / slots * usual
-            longest = max(longest, left, self.limits.minimum - (now - self.loaded[name].since))
-        return longest

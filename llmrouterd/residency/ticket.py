@@ -92,18 +92,23 @@ class Limits:
 @dataclass(slots=True)
 class Live:
     """What is known of a loaded model. Times are the caller's seconds. fleeting: it was loaded for
-    background work alone."""
+    background work alone. batch: the number of the last ticket that waited when it was loaded."""
 
     since: float
     size: int | None = None
     used: float = NEVER
     chatted: float = NEVER
     fleeting: bool = False
+    batch: int = 0
 
 
 def live_for(waiting: Sequence[Ticket], now: float) -> Live:
     """A model that has just been loaded for these."""
-    return Live(since=now, fleeting=bool(waiting) and all(each.background for each in waiting))
+    return Live(
+        since=now,
+        fleeting=bool(waiting) and all(each.background for each in waiting),
+        batch=max((each.number for each in waiting if each.wanted), default=0),
+    )
 
 
 @dataclass(slots=True)
