@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -16,30 +17,42 @@ if TYPE_CHECKING:
 # Asking the drivers takes some hundredths of a second of a thread.
 _PROBE_SECONDS = 10.0
 # A driver may take a moment to give back what a model had: it is asked so often, for so long.
-_FREED_SECONDS, _FREED_PAUSE = 5.0, 0.1
+FREED_SECONDS, _FREED_PAUSE = 5.0, 0.1
 
 
 class Cards:
-    """`pools` as they were read last; `on_change()` is called when they are others."""
+    """`pools` as they were read last, the same object while nothing changes; `on_read(began)` is
+    called after each reading, with the monotonic time at which it began."""
 
-    def __init__(self, on_change: Callable[[], None], found: Iterable[Probe] | None = None) -> None:
+    def __init__(
+        self, on_read: Callable[[float], None], found: Iterable[Probe] | None = None
+    ) -> None:
         self.pools: tuple[MemoryPool, ...] = ()
-        self._on_change = on_change
+        self._on_read = on_read
         self._probes = tuple(probes() if found is None else found)
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Have them read now."""
+        self._wake.set()
 
     async def watch(self) -> None:
         """Read them for ever."""
         while True:
+            self._wake.clear()
+            began = time.monotonic()
             pools = await self._read()
             if pools != self.pools:
                 self.pools = pools
-                self._on_change()
-            await asyncio.sleep(_PROBE_SECONDS)
+            self._on_read(began)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PROBE_SECONDS):
+                    await self._wake.wait()
 
     async def wait_for(self, size: int, unloaded_at: float) -> None:
         """After an unload: wait until there is room for so many bytes. They may be wrong, and what
         is in use somebody else's, so not for long. unloaded_at: monotonic seconds."""
-        while time.monotonic() < unloaded_at + _FREED_SECONDS:
+        while time.monotonic() < unloaded_at + FREED_SECONDS:
             pools = await self._read()
             used, total = used_bytes(pools), sum(pool.total_bytes for pool in own_memory(pools))
             if used is None or total - used >= size:

@@ -51,11 +51,11 @@ def _total(name: str, pools: Sequence[MemoryPool]) -> int | None:
     return sum(pool.total_bytes for pool in own_memory(pools) or pools) or None
 
 
-def foreign_bytes(name: str, pools: Sequence[MemoryPool], own: int) -> int:
+def foreign_bytes(pools: Sequence[MemoryPool], own: int) -> int:
     """What others use on this machine's cards: all that is used but `own`, where all cards tell.
     Of a unified pool nothing is said: what programs have in RAM gives way."""
     used = used_bytes(pools)
-    return max(0, used - own) if name == LOCAL and used is not None else 0
+    return max(0, used - own) if used is not None else 0
 
 
 def model_needs(

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.backends.base import Call
 from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from llmrouterd.policy_residency import LOCAL
-from llmrouterd.residency.cards import Cards
+from llmrouterd.residency.cards import FREED_SECONDS, Cards
 from llmrouterd.residency.host import Host
 from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs, never_fit
 from llmrouterd.residency.past import Past
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from llmrouterd.backends.base import Backend
     from llmrouterd.backends.pool import BackendPool
     from llmrouterd.catalog import Catalog, Model, ModelFacts
+    from llmrouterd.hardware import MemoryPool
     from llmrouterd.metrics import Metrics
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.residency.ticket import Action
@@ -63,20 +65,20 @@ class Places:
         self._loads: dict[str, asyncio.Task[None]] = {}
         self._moves: set[asyncio.Task[bool]] = set()
         self._reported: dict[str, tuple[tuple[ModelFacts, ...], float]] = {}
-        self._made_of: tuple[Policy, Catalog] | None = None
-        self.cards = Cards(self._limits_change)
+        self._made_of: tuple[Policy, Catalog, tuple[MemoryPool, ...]] | None = None
+        self.cards = Cards(self._see_cards)
         self.past = Past()
         self._asked_at = float("-inf")
-        self._unloaded_at = float("-inf")
+        self._moved_at = self._unloaded_at = float("-inf")
         self.changed: Callable[[], None] = lambda: None
         self.on_load: Callable[[Model, float], None] = lambda model, seconds: None
 
     def follow(self, snapshot: Snapshot) -> None:
-        """Take another policy or catalog over."""
-        before = self._made_of
-        if before and before[0] is snapshot.policy and before[1] is snapshot.catalog:
+        """Take another policy or catalog over, and what the cards have."""
+        made_of = snapshot.policy, snapshot.catalog, self.cards.pools
+        if self._made_of and all(map(is_, self._made_of, made_of)):
             return
-        self._made_of = snapshot.policy, snapshot.catalog
+        self._made_of = made_of
         policy, now = snapshot.policy, time.monotonic()
         facts = {
             f"{name}/{fact.name}": fact
@@ -99,7 +101,6 @@ class Places:
                 )
                 for model in models
             }
-            host.foreign = foreign_bytes(name, self.cards.pools, host.used - host.foreign)
             host.configure(host_limits(name, policy, self.cards.pools), needs, now)
             self._warn(name, never_fit(host.limits, needs))
         for backend, reported in self._reported.items():
@@ -169,9 +170,16 @@ class Places:
             self.past.note({name: host.used for name, host in self.hosts.items()})
             await asyncio.sleep(_TICK_SECONDS)
 
-    def _limits_change(self) -> None:
-        """The cards have another memory than before, and the hosts' limits follow from it."""
-        self._made_of = None
+    def _see_cards(self, began: float) -> None:
+        """What others use follows from each reading of the cards (which began at this monotonic
+        time), but not while something of ours moves: the cards count it, and nobody else does."""
+        host = self.hosts.get(LOCAL)
+        if host is None or host.moving is not None or self._moved_at >= began:
+            return
+        seen = foreign_bytes(self.cards.pools, host.used - host.foreign)
+        # What a driver has not given back yet is nobody's.
+        late = began < self._unloaded_at + FREED_SECONDS
+        host.foreign = min(host.foreign, seen) if late else seen
 
     async def unload(self, model: str) -> bool:
         """Take an idle model out of memory; False if it is in use, or something is being moved."""
@@ -232,7 +240,7 @@ class Places:
     def report(self, backend: str, facts: tuple[ModelFacts, ...], asked_at: float) -> None:
         """What a backend that was asked at this monotonic time says of its models."""
         self._reported[backend] = facts, asked_at
-        for host in self.hosts.values():
+        for name, host in self.hosts.items():
             own = {
                 f"{backend}/{fact.name}": fact
                 for fact in facts
@@ -242,7 +250,12 @@ class Places:
                 loaded = {model: fact.memory for model, fact in own.items() if fact.loaded}
                 for model, fact in own.items():
                     host.see_busy(model, fact.busy or 0, asked_at)
+                held, used = set(host.loaded), host.used
                 host.report(loaded, own, time.monotonic(), asked_at)
+                if name == LOCAL and held - host.loaded.keys():
+                    self._unloaded_at = time.monotonic()
+                elif name == LOCAL and host.used != used:
+                    self.cards.wake()  # the difference has been taken for others' use
                 self._act(host)
 
     async def close(self) -> None:
@@ -319,6 +332,7 @@ class Places:
             (host.set_loaded if kind == "load" else host.set_unloaded)(name, time.monotonic())
         finally:
             self._pool.release(entry)
+            self._moved_at = time.monotonic()
         self._act(host)
         self.changed()
         return moved
