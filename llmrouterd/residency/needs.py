@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 from llmrouterd.footprint import estimate
-from llmrouterd.hardware import own_memory, used_bytes
+from llmrouterd.hardware import own_memory
 from llmrouterd.policy_residency import LOCAL
 from llmrouterd.residency.plan import gigabytes
 from llmrouterd.residency.ticket import Limits, ModelNeeds
@@ -51,11 +51,28 @@ def _total(name: str, pools: Sequence[MemoryPool]) -> int | None:
     return sum(pool.total_bytes for pool in own_memory(pools) or pools) or None
 
 
-def foreign_bytes(pools: Sequence[MemoryPool], own: int) -> int:
-    """What others use on this machine's cards: all that is used but `own`, where all cards tell.
-    Of a unified pool nothing is said: what programs have in RAM gives way."""
-    used = used_bytes(pools)
-    return max(0, used - own) if used is not None else 0
+def needs_by_host(
+    policy: Policy, catalog: Catalog, facts: Mapping[str, ModelFacts]
+) -> dict[str, dict[str, ModelNeeds]]:
+    """What the models of each host need, by their ids. facts: as their backends said last."""
+    specs = {spec.name: spec for spec in policy.backends}
+    models: dict[str, list[Model]] = {spec.host: [] for spec in policy.backends}
+    for model in catalog.models:
+        if model.backend in specs:
+            models[specs[model.backend].host].append(model)
+    return {
+        host: {
+            model.id: model_needs(
+                model,
+                specs[model.backend],
+                facts.get(model.id),
+                policy,
+                [other.id for other in beside],
+            )
+            for model in beside
+        }
+        for host, beside in models.items()
+    }
 
 
 def model_needs(
