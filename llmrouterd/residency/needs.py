@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from llmrouterd.catalog import Catalog, Model, ModelFacts
+    from llmrouterd.footprint import Footprint
     from llmrouterd.hardware import MemoryPool
     from llmrouterd.policy import BackendSpec, Policy
 
@@ -116,14 +117,24 @@ def memory_of(model: Model, facts: ModelFacts | None) -> _Memory:
     """What a model takes once it is loaded: declared, measured, or estimated."""
     if model.vram:
         return {"size": model.vram, "basis": "declared"}
-    if model.profile.vram_bytes:
-        return {"size": model.profile.vram_bytes, "basis": "measured"}
     context = model.num_ctx or model.context
-    cache = facts.cache if facts else None
-    slots = (facts.slots if facts else None) or 1
-    told = cache.of(context) * slots if cache and context else None
-    size, error = estimate(model.size_bytes or 0, model.size_b, context, told)
-    return {"size": size if model.size_bytes else 0, "basis": "estimated", "error": error}
+    cache, told = (facts.cache, facts.slots) if facts else (None, None)
+    slots = told or 1
+    measured, at = model.profile.vram_bytes, model.profile.memory_context
+    chosen = model.num_ctx or told  # else Ollama itself chooses the context
+    if measured and (not at or not context or not chosen or at == context * slots):
+        return {"size": measured, "basis": "measured"}
+
+    def of(tokens: int | None) -> Footprint:
+        known = cache.of(tokens) * slots if cache and tokens else None
+        return estimate(model.size_bytes or 0, model.size_b, tokens, known)
+
+    size, error = of(context)
+    if measured and at:  # all but the cache stays as it was measured
+        size += measured - of(at // slots).bytes
+    elif not model.size_bytes:
+        size = 0
+    return {"size": size, "basis": "estimated", "error": error}
 
 
 def never_fit(limits: Limits, needs: Mapping[str, ModelNeeds]) -> tuple[str, ...]:
