@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from llmrouterd.backends.base import Call
-from llmrouterd.errors import UpstreamStatus, UpstreamUnreachable
+from llmrouterd.errors import UpstreamError, UpstreamStatus, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from llmrouterd.backends.base import Backend
     from llmrouterd.catalog import Model
+
+# A server that hangs does not answer this either.
+_BACK_SECONDS = 5.0
 
 
 class Abandoned(Exception):
@@ -63,3 +67,11 @@ async def unload(backend: Backend, model: str) -> bool:
         if error.upstream_status != 404:
             raise
         return True
+
+
+async def take_back(backend: Backend, model: str) -> None:
+    """Unload what was not loaded in time, so that it does not come up later in what is then
+    another's room. What cannot be told so within a few seconds is left as it is."""
+    with contextlib.suppress(UpstreamError, TimeoutError):
+        async with asyncio.timeout(_BACK_SECONDS):
+            await backend.unload(model)

@@ -12,7 +12,7 @@ from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from llmrouterd.policy_residency import LOCAL
 from llmrouterd.residency.cards import Cards
 from llmrouterd.residency.host import Host
-from llmrouterd.residency.moves import Abandoned, Loads, unload
+from llmrouterd.residency.moves import Abandoned, Loads, take_back, unload
 from llmrouterd.residency.needs import host_limits, needs_by_host, never_fit
 from llmrouterd.residency.past import Past
 from llmrouterd.residency.ticket import CHAT, PRIORITIES, ModelNeeds, Ticket
@@ -317,6 +317,8 @@ class Places:
             host.set_unloaded(name, time.monotonic())
             self._on_event("model.abandoned", {"model": name})
         except (UpstreamError, TimeoutError) as error:
+            if kind == "load" and isinstance(error, TimeoutError):
+                await take_back(entry.backend, model.name)
             self._failed(host, action, error)
         else:
             moved = True
