@@ -11,7 +11,9 @@ from llmrouterd.errors import UpstreamError, UpstreamStatus, UpstreamUnreachable
 
 if TYPE_CHECKING:
     from llmrouterd.backends.base import Backend
+    from llmrouterd.backends.pool import BackendPool
     from llmrouterd.catalog import Model
+    from llmrouterd.policy import BackendSpec
 
 # A server that hangs does not answer this either.
 _BACK_SECONDS = 5.0
@@ -75,3 +77,17 @@ async def take_back(backend: Backend, model: str) -> None:
     with contextlib.suppress(UpstreamError, TimeoutError):
         async with asyncio.timeout(_BACK_SECONDS):
             await backend.unload(model)
+
+
+async def hold(pool: BackendPool, model: Model, spec: BackendSpec) -> bool:
+    """Have the server keep a loaded model that has just been pinned; whether it was told so. If
+    not it may let it go in time, and it is loaded again."""
+    entry = pool.lease(spec)
+    try:
+        async with asyncio.timeout(spec.timeouts.load or None):
+            await load(entry.backend, model)
+    except (UpstreamError, TimeoutError):
+        return False
+    finally:
+        pool.release(entry)
+    return True

@@ -12,13 +12,13 @@ from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from llmrouterd.policy_residency import LOCAL
 from llmrouterd.residency.cards import Cards
 from llmrouterd.residency.host import Host
-from llmrouterd.residency.moves import Abandoned, Loads, take_back, unload
+from llmrouterd.residency.moves import Abandoned, Loads, hold, take_back, unload
 from llmrouterd.residency.needs import host_limits, needs_by_host, never_fit
 from llmrouterd.residency.past import Past
 from llmrouterd.residency.ticket import CHAT, PRIORITIES, ModelNeeds, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from llmrouterd.backends.pool import BackendPool
     from llmrouterd.catalog import Catalog, Model, ModelFacts
@@ -86,7 +86,7 @@ class Places:
             spec = policy.backend(model.backend)
             if spec is not None:
                 self._known[model.id] = model, spec
-        by_host = needs_by_host(policy, snapshot.catalog, facts)
+        by_host, pins = needs_by_host(policy, snapshot.catalog, facts), self._pins()
         for name in by_host.keys() | self.hosts.keys():
             host = self.hosts.setdefault(name, Host())
             needs = by_host.get(name, {})
@@ -94,6 +94,15 @@ class Places:
             self._warn(name, never_fit(host.limits, needs))
         for backend, reported in self._reported.items():
             self.report(backend, *reported)
+        for pin in self._pins() - pins:
+            host = self._host_of(pin)
+            if pin in host.loaded and (host.moving is None or pin not in host.moving.models):
+                self._begin(hold(self._pool, *self._known[pin]), f"hold:{pin}")
+
+    def _pins(self) -> set[str]:
+        return {
+            name for host in self.hosts.values() for name in host.served if host.models[name].pinned
+        }
 
     def _warn(self, name: str, misfits: tuple[str, ...]) -> None:
         if misfits != self.misfits.get(name, ()):
@@ -275,11 +284,12 @@ class Places:
             if action.ticket is not None:
                 self._answer(action)
             else:
-                task = asyncio.create_task(
-                    self._move(host, action), name=f"{action.kind}:{action.model}"
-                )
-                self._moves.add(task)
-                task.add_done_callback(self._moves.discard)
+                self._begin(self._move(host, action), f"{action.kind}:{action.model}")
+
+    def _begin(self, move: Coroutine[Any, Any, bool], name: str) -> None:
+        task = asyncio.create_task(move, name=name)
+        self._moves.add(task)
+        task.add_done_callback(self._moves.discard)
 
     def _answer(self, action: Action) -> None:
         assert action.ticket is not None
