@@ -104,7 +104,7 @@ async def begin(backend: Backend, call: Call, spec: BackendSpec) -> tuple[Stream
     try:
         async with asyncio.timeout(spec.timeouts.first_token or None):
             stream = await backend.stream(call)
-            first = await _first_frames(stream, spec)
+            first = await first_frames(stream, spec)
         begun = True
         return stream, first
     except TimeoutError:
@@ -115,15 +115,15 @@ async def begin(backend: Backend, call: Call, spec: BackendSpec) -> tuple[Stream
             stream.close()
 
 
-async def _first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
-    """Frames up to and with the first that carries something; comments before it are kept."""
+async def first_frames(stream: Stream, spec: BackendSpec) -> list[Frame]:
+    """Frames up to and with the first in which something was generated; all are kept."""
     kept: list[Frame] = []
     while True:
         frames = await stream.next(None)
         if frames is None:
             raise UpstreamInvalid(f"{spec.name} sent an empty answer.")
         kept += frames
-        if any(frame.chunk is not None for frame in frames):
+        if any(frame.begins() for frame in frames):
             return kept
         if any(frame.done for frame in frames):
             raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from llmrouterd.settings import Settings
 
 _SWEEP_SECONDS = 3600.0
+# Of which hours a model is wanted is learnt anew from so long ago.
+_REMEMBERED_SECONDS = 28 * 86400.0
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ async def open_daemon(
     places.on_load = profiler.observe_load
     lessons = Lessons(current, kept, log)
     await _restore(kept, profiler, benchmarks, (feedback, lessons))
-    await _restore_sums(kept, discovery, dispatcher.spending)
+    await _restore_sums(kept, discovery, places, dispatcher.spending)
     edits = Edits(settings, current, kept, log)
     await edits.restore()
     reloader = Reloader(settings, current, discovery, metrics, log)
@@ -219,9 +221,13 @@ async def _restore(
     profiler.restore(profiles)
 
 
-async def _restore_sums(kept: Store, discovery: Discovery, spending: Spending) -> None:
-    """Read back the owner's pins and what answers have cost."""
+async def _restore_sums(
+    kept: Store, discovery: Discovery, places: Places, spending: Spending
+) -> None:
+    """Read back the owner's pins, what answers have cost, and when which model was used."""
     try:
+        since = time.time() - _REMEMBERED_SECONDS
+        places.restore(await asyncio.wrap_future(kept.run(tables.uses_since(since))))
         pins = await asyncio.wrap_future(kept.run(tables.all_rows("pins")))
         spending.restore(await asyncio.wrap_future(kept.run(tables.all_rows("spending"))))
     except (sqlite3.Error, OSError):

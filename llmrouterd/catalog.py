@@ -22,6 +22,8 @@ class ModelFacts:
     loaded: in memory now; None where the backend does not tell. movable: it can be loaded and
     unloaded on request. memory: bytes that it takes while it is loaded. cache: what a context
     will take. busy: requests that it was answering when it was asked, whoever sent them.
+    beside: models, itself among them, that its server holds at the same time at most.
+    expires: when it will be let go if nobody uses it, in the backend's own words.
     """
 
     name: str
@@ -42,6 +44,8 @@ class ModelFacts:
     memory: int | None = None
     cache: Cache | None = None
     busy: int | None = None
+    beside: int | None = None
+    expires: str | None = field(default=None, compare=False)  # no news of the model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

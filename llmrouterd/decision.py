@@ -37,7 +37,8 @@ class Ask(NamedTuple):
 class Decision:
     """mode: explicit (the client named a model), routed, or task (a client's background task).
 
-    ranked: best first; dispatch tries them in this order. rejected: with the gate each failed.
+    ranked: best first; dispatch tries them in this order; none where the request is refused.
+    rejected: with the gate each failed.
     load and catalog: what it was made from.
     """
 
@@ -90,20 +91,34 @@ def decide(
     ask: Ask | None = None,
     generation: int = 0,
 ) -> Decision:
-    """Rank the models for a request. Raises NoCapableModel or NoModelAvailable when none can."""
-    rule = next(rule for rule in policy.rules if matches(rule.when, signals, rule.name))
+    """Rank the models for a request. Raises NoCapableModel, NoModelAvailable or BudgetSpent when
+    none can."""
+    decision = consider(signals, policy, catalog, load, ask, generation)
+    if not decision.ranked:
+        raise refusal(decision)
+    return decision
+
+
+def consider(
+    signals: Signals,
+    policy: Policy,
+    catalog: Catalog,
+    load: Load,
+    ask: Ask | None = None,
+    generation: int = 0,
+) -> Decision:
+    """As `decide`, but when none can, nothing is ranked."""
+    rule = next(rule for rule in policy.rules if matches(rule.when, signals))
     preset = signals.preset or (ask.preset if ask else "") or rule.preset or policy.scoring.preset
     scorer = Scorer(signals, policy, rule, rule.weights[preset], load)
     gate = Gate(rule, signals, policy, catalog, load)
     mode, name = "routed", rule.name
-    rejected: tuple[Rejection, ...] = ()
     if ask is not None and ask.models is not None:
         mode, name = "explicit", "explicit"
-        ranked = rank(scorer.score(model) for model in _affordable(ask.models, gate))
+        fit, rejected = _affordable(ask.models, gate)
+        ranked = rank(scorer.score(model) for model in fit)
     else:
         fit, rejected = _fit(gate, catalog)
-        if not fit:
-            raise _nobody(signals, catalog, rejected)
         if signals.task and rule.when.task is None and not rule.use:
             mode, name = "task", f"task:{signals.task}"
             ranked = _rank_for_task(fit, scorer, policy, load)
@@ -131,7 +146,7 @@ def rank(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
     return tuple(sorted(candidates, key=lambda candidate: (-candidate.total, candidate.model)))
 
 
-def matches(when: When, signals: Signals, rule: str) -> bool:
+def matches(when: When, signals: Signals) -> bool:
     """Whether all conditions of a rule hold."""
     task = signals.task
     return not (
@@ -148,19 +163,16 @@ def matches(when: When, signals: Signals, rule: str) -> bool:
         or (when.max_prompt_tokens is not None and signals.prompt_tokens > when.max_prompt_tokens)
         or (when.client is not None and signals.client not in when.client)
         or (when.preset is not None and signals.preset not in when.preset)
-        or (when.text is not None and rule not in signals.text_rules)
+        or (when.text is not None and when.text not in signals.texts)
     )
 
 
-def _affordable(models: Iterable[Model], gate: Gate) -> list[Model]:
-    """Models that a client has named, without those that no budget is left for. Raises
-    BudgetSpent where none remains."""
+def _affordable(models: Iterable[Model], gate: Gate) -> tuple[list[Model], tuple[Rejection, ...]]:
+    """Of models that a client has named, those that a budget is left for, and the others with
+    their reasons."""
     against = [(model, gate.budget(model)) for model in models]
     fit = [model for model, found in against if found is None]
-    if not fit:
-        reasons = [Rejection(model.id, *found) for model, found in against if found]
-        raise BudgetSpent(f"No budget is left for this. {_reasons(tuple(reasons))}")
-    return fit
+    return fit, tuple(Rejection(model.id, *found) for model, found in against if found)
 
 
 def _fit(gate: Gate, catalog: Catalog) -> tuple[list[Model], tuple[Rejection, ...]]:
@@ -208,10 +220,10 @@ def _rank_for_task(
 _BY_NAME = frozenset({"disabled", "fallback", "use", "only", "exclude"})
 
 
-def _nobody(
-    signals: Signals, catalog: Catalog, rejected: tuple[Rejection, ...]
-) -> NoCapableModel | NoModelAvailable | BudgetSpent:
-    if not catalog.models:
+def refusal(decision: Decision) -> NoCapableModel | NoModelAvailable | BudgetSpent:
+    """The error for a decision that ranks nothing."""
+    signals, rejected = decision.signals, decision.rejected
+    if not decision.catalog.models:
         return NoModelAvailable("No backend serves a model now; see GET /ready.", retry_after=5)
     reasons = _reasons(rejected)
     if any(rejection.gate == "budget" for rejection in rejected):

@@ -32,12 +32,14 @@ _FALLBACK_LINGER = 60.0
 
 @dataclass(slots=True)
 class Health:
-    """How one backend is doing. `checked_at` is Unix time; `status`: unknown | ok | error."""
+    """How one backend is doing. `checked_at` is Unix time; `status`: unknown | ok | error;
+    `answered`: at least once since the start."""
 
     spec: BackendSpec
     entry: Entry
     status: str = "unknown"
     error: str = ""
+    answered: bool = False
     checked_at: float = 0.0
     failures: int = 0
     facts: tuple[ModelFacts, ...] = ()
@@ -93,7 +95,7 @@ class Discovery:
             return
         if old.spec.models == new.spec.models:
             new.status, new.error, new.facts = old.status, old.error, old.facts
-            new.failures = old.failures
+            new.failures, new.answered = old.failures, old.answered
             self._report(new, float("-inf"))
 
     def identify(self, model: Model) -> Identity:
@@ -199,7 +201,7 @@ class Discovery:
                 if isinstance(error, UpstreamUnreachable):
                     self._report(health, asked_at)
         else:
-            health.failures, health.error = 0, ""
+            health.failures, health.error, health.answered = 0, "", True
             health.status, health.facts = "ok", facts
             self._report(health, asked_at)
             self.on_listing(name, "")

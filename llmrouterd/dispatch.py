@@ -28,7 +28,7 @@ from llmrouterd.residency.ticket import CHAT
 from llmrouterd.scorer import Load
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from llmrouterd.backends.pool import BackendPool, Entry
     from llmrouterd.catalog import Model
@@ -136,11 +136,10 @@ class Dispatcher:
         )
         loading: tuple[Model, BackendSpec] | None = None
         unreachable: set[str] = set()
-        tried = {attempt.model for attempt in attempts}
-        for model, spec in self._candidates(decision, snapshot):
+        for model, spec in self._in_turn(request):
             if len(attempts) >= snapshot.policy.failover.attempts:
                 break
-            if spec.name in unreachable or model.id in tried:
+            if spec.name in unreachable:
                 continue
             at = time.monotonic()
             try:
@@ -200,7 +199,7 @@ class Dispatcher:
         answered = False
         watch = self._enter(model, spec)
         try:
-            ticket = ticket_for(chat, None, model, policy, id_)
+            ticket = ticket_for(chat, signals, model, policy, id_)
             place = await self._enter_queue(entry, spec, snapshot, ticket)
             bill = self.spending.open(model, spec, signals, policy)
             async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):
@@ -234,6 +233,24 @@ class Dispatcher:
                 pairs.append((model, spec))
         return pairs
 
+    def _untried(self, request: _Request) -> list[tuple[Model, BackendSpec]]:
+        tried = {attempt.model for attempt in request.attempts}
+        pairs = self._candidates(request.decision, request.snapshot)
+        return [pair for pair in pairs if pair[0].id not in tried]
+
+    def _in_turn(self, request: _Request) -> Iterator[tuple[Model, BackendSpec]]:
+        """The candidates as they were ranked, but whoever is not well by now after the others."""
+        left = self._untried(request)
+        while left:
+            well = (at for at, (model, _) in enumerate(left) if not self.vitals.is_avoided(model))
+            yield left.pop(next(well, 0))
+
+    def _has_other(self, request: _Request, model: Model) -> bool:
+        """Whether somebody else who is well may be asked."""
+        more = len(request.attempts) + 1 < request.snapshot.policy.failover.attempts
+        others = (other for other, _ in self._untried(request) if other is not model)
+        return more and any(not self.vitals.is_avoided(other) for other in others)
+
     async def _await_loading(self, request: _Request, model: Model, spec: BackendSpec) -> Answer:
         """Nobody else is left: ask again until the model is loaded or the time for it is over."""
         deadline = time.monotonic() + (spec.timeouts.load or float("inf"))
@@ -262,12 +279,13 @@ class Dispatcher:
         arrival = self.arrivals if self.in_flight == 1 else 0
         try:
             ticket = ticket_for(request.chat, decision.signals, model, policy, request.id)
-            place = await self._enter_queue(entry, spec, request.snapshot, ticket)
-            # A load of ours is over by now, and is no part of how fast the model answers.
-            warm = warm or self._places.holds(model.id)
-            bill = self.spending.open(model, spec, decision.signals, policy)
-            asked_at = self.vitals.ask(watch, model, decision.signals, warm)
-            stream, first = await begin(entry.backend, call, spec)
+            async with self.vitals.abandoning(watch, partial(self._has_other, request, model)):
+                place = await self._enter_queue(entry, spec, request.snapshot, ticket)
+                # A load of ours is over by now, and is no part of how fast the model answers.
+                warm = warm or self._places.holds(model.id)
+                bill = self.spending.open(model, spec, decision.signals, policy)
+                asked_at = self.vitals.ask(watch, model, decision.signals, warm)
+                stream, first = await begin(entry.backend, call, spec)
             answered = True
             self.vitals.token(watch)
         except UpstreamError as error:
@@ -319,8 +337,9 @@ class Dispatcher:
                 await entry.enter()
             ticket.held, entered = False, True
         except TimeoutError:
+            waited = limits.queue if placed else patience
             raise UpstreamBusy(
-                f"{spec.name} had no free place within {limits.queue:g} s.", retry_after=5
+                f"{spec.name} had no free place within {waited:g} s.", retry_after=5
             ) from None
         finally:
             if placed and not entered:

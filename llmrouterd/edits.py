@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -54,7 +55,8 @@ class Attempt:
 
 class Edits:
     """One for the daemon's life. `history` has the applied policies, the newest first: `digest`,
-    `at` (Unix time), `reason`, `changed` and `summary`, null until it is known."""
+    `at` (Unix time), `reason`, `changed` and `summary`, null until it is known. `saving` is held
+    from the check of a text that is saved until it is the active policy: one save at a time."""
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Edits:
         on_event: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self.history: deque[dict[str, Any]] = deque(maxlen=_MOST_EDITS)
+        self.saving = asyncio.Lock()
         self._settings = settings
         self._current = current
         self._store = store
@@ -88,10 +91,10 @@ class Edits:
         self._news.put_nowait((self._add(edit.after.digest, edit.reason, edit.changed), edit))
 
     async def work(self) -> None:
-        """Compare edits for ever; of several in a row only the last."""
+        """Compare edits for ever, each with the policy before it, while the history has it."""
         while True:
             entry, edit = await self._news.get()
-            if not self._news.empty():
+            if entry not in self.history:
                 continue
             compared = await self._compare(edit.after, edit.before)
             if compared is not None and compared.decisions:
@@ -167,13 +170,16 @@ def text_digest(text: bytes) -> str:
 
 def write_policy(path: Path, text: bytes, expected: str) -> Path:
     """Replace the file's content at once, whole or not at all, and keep the one before beside it;
-    returns where. expected: the digest of the content that was edited. Raises Conflict where the
-    file has changed since, and OSError."""
+    returns where: `<name>.<time>-<digest>.bak`. expected: the digest of the content that was
+    edited. Raises Conflict where the file has changed since, and OSError."""
     target = path.resolve()  # a link stays a link
     before = target.read_bytes()
-    if text_digest(before) != expected:
+    digest = text_digest(before)
+    if digest != expected:
         raise Conflict(f"{path} has changed since it was read; read it again and edit that.")
-    backup = target.with_name(f"{target.name}.{time.strftime('%Y%m%d-%H%M%S')}.bak")
+    # Several texts may be kept within a second, each under its own digest.
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    backup = target.with_name(f"{target.name}.{stamp}-{digest[:8]}.bak")
     shutil.copy2(target, backup)
     fresh = target.with_name(f".{target.name}.new")
     try:
@@ -185,6 +191,14 @@ def write_policy(path: Path, text: bytes, expected: str) -> Path:
         fresh.replace(target)
     finally:
         fresh.unlink(missing_ok=True)
-    for old in sorted(target.parent.glob(f"{target.name}.*.bak"))[:-_MOST_BACKUPS]:
-        old.unlink(missing_ok=True)
+    _forget_backups(target, backup)
     return backup
+
+
+def _forget_backups(target: Path, newest: Path) -> None:
+    """Delete all but the newest and the last before it, by the times in their names, which a clock
+    that was set may belie. Files of other names are not ours."""
+    ours = re.compile(re.escape(target.name) + r"\.\d{8}-\d{6}-[0-9a-f]{8}\.bak")
+    found = [path for path in target.parent.iterdir() if ours.fullmatch(path.name)]
+    for old in sorted(path for path in found if path != newest)[: 1 - _MOST_BACKUPS]:
+        old.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ def describe_signals(signals: Signals) -> dict[str, Any]:
     # Not asdict: it copies deeply, and this runs for every stored decision.
     data = {item.name: getattr(signals, item.name) for item in fields(signals)}
     data["needs"] = sorted(signals.needs)
-    data["text_rules"] = sorted(signals.text_rules)
+    data["texts"] = sorted(signals.texts)
     return data
 
 
@@ -125,14 +125,15 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
     """A described Decision for a person to read, several lines."""
     signals = described["signals"]
     lines = [
-        f"{described['model']} by rule {described['rule']!r} ({described['mode']}, preset "
-        f"{described['preset']})",
+        f"{described['model'] or 'no model'} by rule {described['rule']!r} "
+        f"({described['mode']}, preset {described['preset']})",
         f"  category {signals['category']}{_chances(signals)}, complexity "
         f"{signals['complexity']:.2f}, {'' if signals['exact_tokens'] else 'up to '}"
         f"{signals['prompt_tokens']} prompt tokens"
         + (f" and {signals['tool_tokens']} for tools" if signals["tool_tokens"] else "")
         + (f", needs {', '.join(signals['needs'])}" if signals["needs"] else "")
-        + (f", task {signals['task']}" if signals["task"] else ""),
+        + (f", task {signals['task']}" if signals["task"] else "")
+        + (f", text {', '.join(signals['texts'])}" if signals.get("texts") else ""),
     ]
     for place, candidate in enumerate(described["ranked"][:most], start=1):
         terms = "  ".join(f"{name} {points:+.1f}" for name, points in candidate["terms"].items())
@@ -147,7 +148,36 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
     if more > 0:
         lines.append(f"  and {more} more")
     lines += [f"  not {r['model']}: {r['reason']} ({r['gate']})" for r in described["rejected"]]
+    if not described["ranked"] and not described["rejected"]:
+        named = described["mode"] == "explicit"
+        lines.append(f"  no backend serves {'the model that was named' if named else 'one'}")
     return "\n".join(lines)
+
+
+def stored_in_words(row: dict[str, Any]) -> str:
+    """A stored decision for a person to read: who answered, and then what was decided."""
+    described, answered = row["record"], row["model"]
+    if answered not in (None, described["model"]):
+        described = {**described, "model": f"{answered} in place of {described['model']}"}
+    first, *rest = in_words(described).splitlines()
+    return "\n".join([first, *(f"  {line}" for line in failures_in_words(row)), *rest])
+
+
+def failures_in_words(row: dict[str, Any]) -> list[str]:
+    """Who failed after a stored decision, and who answered then, each in one line; nothing where
+    the chosen model answered at once."""
+    record, answered = row["record"], row["model"]
+    attempts = record.get("attempts") or []
+    lines = [
+        f"{one['model']} failed after {one['seconds']:.1f} s: {' '.join(one['error'].split())}"
+        for one in attempts
+    ]
+    failed = {one["model"] for one in attempts}
+    # One that was still loading can have answered later; one that broke off has not.
+    answers = answered is not None and (answered not in failed or row["outcome"] == "ok")
+    if answers and (failed or answered != record["model"]):
+        lines.append(f"{answered} answered")
+    return lines
 
 
 def _standing(standing: dict[str, Any] | None) -> str:

@@ -11,7 +11,8 @@ from it (`take`).
     dead        it went on failing, or the backend does not answer its listing
 
 A token of any answer, a whole answer or an answered probe makes healthy again, as far as it
-disproves what was held against the key.
+disproves what was held against the key: of an answer that stalled after its first words, only its
+own next token or a whole answer does.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ HEALTHY, SUSPECT, COOLING, RECOVERING, DEAD = STATES = (
 # What each state can be caused by.
 CAUSES = {
     HEALTHY: ("token", "answer", "probe", "policy"),
-    SUSPECT: ("silence",),
-    COOLING: ("silence", "failures", "quota", "probe"),
-    RECOVERING: ("time", "listing"),
-    DEAD: ("silence", "failures", "probe", "listing"),
+    SUSPECT: ("silence", "stall"),
+    COOLING: ("silence", "stall", "failures", "quota", "probe"),
+    RECOVERING: ("time", "listing", "probe"),
+    DEAD: ("silence", "stall", "failures", "probe", "listing"),
 }
+# Left alone, unless nobody else can serve; one that recovers is tried.
+AVOIDED = (SUSPECT, COOLING, DEAD)
 # What a token alone disproves: that nothing is generated.
 _HANGS = ("silence", "probe")
 _NEVER, ENDLESS = float("-inf"), float("inf")
@@ -81,8 +84,9 @@ class Watch:
     """A request to a backend, from when it asks for a place until it ends.
 
     `work`: seconds until its first token if it ran alone; `gap`: seconds between two tokens, by
-    the profile. `judged`: `work` is by the profile too, so that silence can be told from patience;
-    without, the time limits are all there is. `waits_since`: since when its backend is waited for.
+    the profile. `judged`: `work` is by the profile too, so that silence can be told from patience.
+    `excused`: a probe was answered while it waited. `waits_since`: since when its backend is waited
+    for.
     `patience`: seconds until another may try a key that this one tries. `host`: the machine that it
     shares with others, "" where nobody makes it slower.
     """
@@ -95,6 +99,7 @@ class Watch:
     work: float = 0.0
     gap: float = ENDLESS
     judged: bool = False
+    excused: bool = False
     answering: bool = False
     waits_since: float = ENDLESS
     moved: float = _NEVER
@@ -147,7 +152,8 @@ class Conditions:
     def token(self, watch: Watch, now: float) -> None:
         """A token has come from a model that is not healthy."""
         found = watch.condition
-        if found.state != HEALTHY and found.cause in _HANGS:
+        goes_on = found.cause == "stall" and watch.began < found.since
+        if found.state != HEALTHY and (goes_on or found.cause in _HANGS):
             self._heal(watch.model, found, "token", "a token came", now)
 
     def succeed(self, key: str, now: float, cause: str = "answer") -> None:
@@ -160,10 +166,12 @@ class Conditions:
             # Silence of what still waits was judged by it, and is not held against it again.
             found.moved = now
             for watch in self._watches:
-                if watch.model == key:
-                    watch.judged, watch.gap = False, ENDLESS
-        if found.state != HEALTHY and not (found.cause == "quota" and now < found.until):
-            text = "a probe was answered" if cause == "probe" else "an answer was complete"
+                watch.excused |= watch.model == key
+        text = "a probe was answered" if cause == "probe" else "an answer was complete"
+        if found.cause == "stall" and cause == "probe":
+            if found.state == SUSPECT:
+                self._go(key, found, RECOVERING, cause, text, now)
+        elif found.state != HEALTHY and not (found.cause == "quota" and now < found.until):
             self._heal(key, found, cause, text, now)
 
     def fail(
@@ -253,6 +261,8 @@ class Conditions:
             key
             for key, found in self._unwell.items()
             if found.state == SUSPECT or (found.state == RECOVERING and not _is_tried(found, now))
+            # Where a probe was answered that can tell no more.
+            if found.cause != "stall" or found.moved < found.since
         }
 
     def of(self, key: str) -> Condition:
@@ -292,25 +302,30 @@ class Conditions:
         limits = self.limits
         for watch in self._watches if limits.suspect_factor else ():
             expected, beside = watch.gap if watch.answering else watch.work, 1
-            if not (watch.judged or watch.answering) or expected == ENDLESS:
+            profiled = watch.judged or watch.answering
+            floor = limits.floor_seconds if profiled else limits.unprofiled_seconds
+            if watch.excused or expected == ENDLESS or not (profiled or floor):
                 continue
             if watch.host:
                 expected = work.get(watch.host, 0.0) + (watch.gap if watch.answering else 0.0)
                 beside += answering.get(watch.host, 0) - watch.answering
-            allowed = max(limits.floor_seconds, limits.suspect_factor * expected * beside)
+            allowed = max(floor, limits.suspect_factor * expected * beside)
             # Between two tokens it is the client, and not the backend, that is waited for.
             since = now if watch.waits_since > now else watch.waits_since
             yield watch, max(since, moved[watch.model]), allowed
 
     def _suspect(self, watch: Watch, silent: float, allowed: float, now: float) -> None:
-        found = watch.condition
-        reason = f"no token for {silent:.1f} s, where its profile explains {allowed:.1f} s at most"
+        found, cause = watch.condition, "stall" if watch.answering else "silence"
+        explained = f"{allowed:.1f} s are the limit without a profile"
+        if watch.judged or watch.answering:
+            explained = f"its profile explains {allowed:.1f} s at most"
+        reason = f"no token for {silent:.1f} s, where {explained}"
         if found.state in (HEALTHY, SUSPECT):
             found.until = now + self.failover.cool_seconds
         if found.state == HEALTHY:
-            self._go(watch.model, found, SUSPECT, "silence", reason, now)
+            self._go(watch.model, found, SUSPECT, cause, reason, now)
         elif found.state == RECOVERING and found.trial is watch:
-            self._cool(watch.model, found, "silence", reason, now)
+            self._cool(watch.model, found, cause, reason, now)
 
     def _pass_time(self, key: str, found: Condition, now: float) -> None:
         if found.state in (COOLING, DEAD) and now >= found.until:

@@ -20,19 +20,17 @@ _TOOL_FIELDS = ("tools", "tool_choice", "parallel_tool_calls", "functions", "fun
 
 
 def ticket_for(
-    chat: ChatRequest, signals: Signals | None, model: Model, policy: Policy, decision: str = ""
+    chat: ChatRequest, signals: Signals, model: Model, policy: Policy, decision: str = ""
 ) -> Ticket:
-    """A request's place in the queue. signals: None of embeddings. decision: its id."""
-    client = "/".join(filter(None, (signals.client, signals.user))) if signals else ""
+    """A request's place in the queue. decision: its id."""
+    client = "/".join(filter(None, (signals.client, signals.user)))
     priority = priority_of(chat, signals, policy)
     return Ticket(model=model.id, priority=priority, client=client, decision=decision)
 
 
-def priority_of(chat: ChatRequest, signals: Signals | None, policy: Policy) -> int:
+def priority_of(chat: ChatRequest, signals: Signals, policy: Policy) -> int:
     """A request's priority, an index of PRIORITIES: somebody reads a stream as it comes, and
     none is better than its client's."""
-    if signals is None:
-        return API
     own = TASK if signals.task else CHAT if chat.stream else API
     return max(own, PRIORITIES.index(policy.auth.priority(signals.client)))
 

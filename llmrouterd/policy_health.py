@@ -16,6 +16,7 @@ class Failover:
 class HealthLimits:
     suspect_factor: float
     floor_seconds: float
+    unprofiled_seconds: float
     held_tokens: int
     probe_seconds: float
     probe_idle_minutes: float

@@ -151,7 +151,7 @@ def _signal_misses(case: Case, signals: Signals, policy: Policy) -> list[Miss]:
         missed.append(_miss("complexity", f"of at least {low:g}", f"{found:.2f}", _COMPLEXITY))
     if high is not None and found > high:
         missed.append(_miss("complexity", f"of at most {high:g}", f"{found:.2f}", _COMPLEXITY))
-    rule = next(rule for rule in policy.rules if matches(rule.when, signals, rule.name))
+    rule = next(rule for rule in policy.rules if matches(rule.when, signals))
     if expected.rule is not None and rule.name not in expected.rule:
         remedy = f"category {signals.category}, complexity {found:.2f}" + (
             f", task {signals.task}" if signals.task else ""

@@ -10,8 +10,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from llmrouterd.answer import first_frames
 from llmrouterd.backends.base import Call
-from llmrouterd.errors import UpstreamError, UpstreamInvalid, UpstreamTimeout
+from llmrouterd.errors import UpstreamError, UpstreamTimeout
 from llmrouterd.health import Watch, expect
 from llmrouterd.residency.ticket import PROFILING, Ticket
 
@@ -205,14 +206,8 @@ def _limit(model: Model, policy: Policy) -> float:
 
 
 async def _first_word(stream: Stream, spec: BackendSpec) -> None:
-    """Read until something was generated: the first chunk of many servers holds a role alone."""
+    """Read until something was generated."""
     try:
-        while (frames := await stream.next(None)) is not None:
-            for frame in frames:
-                for choice in (frame.chunk or {}).get("choices") or ():
-                    said = {name for name, text in (choice.get("delta") or {}).items() if text}
-                    if choice.get("finish_reason") or said - {"role"}:
-                        return
+        await first_frames(stream, spec)
     finally:
         stream.close()
-    raise UpstreamInvalid(f"{spec.name} ended its answer without beginning it.")

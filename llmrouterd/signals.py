@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,13 @@ class RequestContext:
     task: str = ""
 
 
+def context_named(request: Mapping[str, Any]) -> RequestContext:
+    """What a request that is explained names beside its chat: the `client` whose key it would come
+    with, and the `task` that its header would say."""
+    client, task = (str(request.get(name) or "") for name in ("client", "task"))
+    return RequestContext(client=client, task=task)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
     """`probabilities` sum to 1 over the categories; `abstain` is the classifier's doubt (0 to 1).
@@ -32,7 +39,7 @@ class Signals:
     `classifier.form.FORMS`, "" where there are no words. complexity: 0 to 1.
     needs: of vision, tools, json, audio. `prompt_tokens` counts the messages, `tool_tokens` the
     offered tools; `exact_tokens` is False where they are an upper bound. `task` is "" for a
-    human's own message. `text_rules` are the rules whose text pattern matched. `tool_loop`: a
+    human's own message. `texts` are the rules' text patterns that matched. `tool_loop`: a
     tool's result is being handed back. `taught`: how like the words are to an example of the
     owner's that gave the category (0 to 1); 0 where none did.
     """
@@ -54,5 +61,5 @@ class Signals:
     user: str = ""
     preset: str = ""
     tool_loop: bool = False
-    text_rules: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()
     taught: float = 0.0

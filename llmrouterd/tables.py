@@ -170,6 +170,15 @@ def decisions_since(database: Database, since: float, most: int) -> Iterator[dic
     )
 
 
+def uses_since(since: float) -> Callable[[Database], list[tuple[str, float]]]:
+    """(model, Unix time) of the answers after a Unix time, the oldest first."""
+    return lambda database: list(
+        database.execute(
+            "SELECT model, at FROM decisions WHERE at >= ? AND outcome = 'ok' ORDER BY at", [since]
+        ).fetchall()
+    )
+
+
 def piece(database: Database, digest: str) -> bytes:
     """The body of a piece. Raises KeyError."""
     row = database.execute("SELECT body FROM pieces WHERE digest = ?", [digest]).fetchone()

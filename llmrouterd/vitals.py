@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.errors import (
@@ -15,6 +16,7 @@ from llmrouterd.errors import (
     UpstreamUnreachable,
 )
 from llmrouterd.health import (
+    AVOIDED,
     COOLING,
     DEAD,
     ENDLESS,
@@ -28,7 +30,7 @@ from llmrouterd.health import (
 from llmrouterd.scorer import tool_tokens_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from llmrouterd.catalog import Catalog, Model
     from llmrouterd.errors import UpstreamError
@@ -51,6 +53,7 @@ class Vitals:
         self._on_event = on_event
         self._policy = policy
         self._conditions = Conditions(policy.failover, policy.health)
+        self._waiting: dict[Watch, tuple[asyncio.Timeout, Callable[[], bool]]] = {}
         self.changed = asyncio.Event()
         self.give_way: Callable[[Model, BackendSpec], None] = lambda model, spec: None
 
@@ -93,6 +96,30 @@ class Vitals:
         watch.waits_since = now = time.monotonic()
         self.changed.set()
         return now
+
+    @asynccontextmanager
+    async def abandoning(self, watch: Watch, other: Callable[[], bool]) -> AsyncIterator[None]:
+        """Until its first token a request does not go on waiting for a model that is found not to
+        be well, where `other()`, somebody else could serve it. Raises UpstreamBusy."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._waiting[watch] = limit, other
+                try:
+                    yield
+                finally:
+                    del self._waiting[watch]
+        except TimeoutError:
+            found = worst(*(self._told().get(key) for key in (watch.model, watch.backend)))
+            reason = found[1] if found else "it was not well"
+            raise UpstreamBusy(f"{watch.model} was waited for: {reason}", retry_after=5) from None
+
+    def _abandon(self, key: str, cause: str) -> None:
+        """Who waits for a place is let go; who waits for a token only if a probe had none."""
+        for watch, (limit, other) in self._waiting.items():
+            concerned = key in (watch.model, watch.backend)
+            queued = watch.waits_since == ENDLESS
+            if concerned and (queued or cause == "probe") and not limit.expired() and other():
+                limit.reschedule(0.0)
 
     def token(self, watch: Watch) -> None:
         """A first token has come, or one of a model that was not healthy."""
@@ -154,7 +181,7 @@ class Vitals:
     def left_alone(self, catalog: Catalog) -> tuple[dict[str, str], dict[str, str]]:
         """Model id -> reason of those that are cooling or the like, and of those that are suspect,
         by themselves or with their backend."""
-        told = self._conditions.unwell(time.monotonic())
+        told = self._told()
         cooling: dict[str, str] = {}
         suspect: dict[str, str] = {}
         for model in catalog.models if told else ():
@@ -167,6 +194,10 @@ class Vitals:
     def untried(self) -> set[str]:
         """The keys that a probe would tell something of."""
         return self._conditions.untried(time.monotonic())
+
+    def is_avoided(self, model: Model) -> bool:
+        """Whether others are preferred to a model now, for itself or for its backend."""
+        return any(self._conditions.of(key).state in AVOIDED for key in (model.id, model.backend))
 
     def is_healthy(self, key: str) -> bool:
         """Whether nothing is held against a key."""
@@ -199,6 +230,9 @@ class Vitals:
         keys = self._conditions.not_healthy()
         return {key: self.data(key) for key in sorted(keys) if key.startswith(backend + "/")}
 
+    def _told(self) -> dict[str, tuple[str, str]]:
+        return self._conditions.unwell(time.monotonic())
+
     def _settle(self) -> None:
         self._tell()
         self.changed.set()
@@ -218,3 +252,5 @@ class Vitals:
                 else "backend.recovered",
                 {"name": key, "from": before, "cause": cause, "reason": reason},
             )
+            if after in AVOIDED:
+                self._abandon(key, cause)

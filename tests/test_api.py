@@ -218,7 +218,6 @@ async def test_nobody_can_embed(open_daemon: Opener) -> None:
 async def test_strays_get_the_same_envelope(scripted: Scripted) -> None:
     daemon, _ = await scripted("ok")
     for method, path, status in (
-        ("GET", "/", 404),
         ("GET", "/v1", 404),
         ("POST", "/v1/audio/speech", 404),
         ("GET", "/v1/chat/completions", 405),

@@ -145,14 +145,14 @@ def test_patterns_of_rules_are_searched_in_the_humans_words() -> None:
         "rules: [{name: school, when: {text: '\\bhome ?work\\b'}}, {name: other, when: "
         "{text: xyz}}, {name: default}]\n"
     )
-    assert read("my HOME WORK please", policy=rules).text_rules == {"school"}
+    assert read("my HOME WORK please", policy=rules).texts == {r"\bhome ?work\b"}
     system = [{"role": "system", "content": "homework xyz"}, user("lorem")]
-    assert read(system, policy=rules).text_rules == frozenset()
+    assert read(system, policy=rules).texts == frozenset()
 
 
 def test_a_pattern_cannot_hang_the_daemon() -> None:
     rules = policy("rules: [{name: evil, when: {text: '(a+)+$|(a|aa)+b'}}, {name: default}]\n")
-    assert read("a" * 50_000 + "!", policy=rules).text_rules == frozenset()
+    assert read("a" * 50_000 + "!", policy=rules).texts == frozenset()
 
 
 @given(st.text(max_size=200))

@@ -282,7 +282,11 @@ async def daemon(tmp_path: Path) -> AsyncIterator[Running]:
     async with FaultServer(["alpha", {"id": "beta", "context_length": 4096}]) as server:
         backend = {"name": "box", "type": "openai", "url": server.url, "remote": True}
         models = [{"match": "box/beta", "quality": {"coding": 0.9}, "size_b": 8}]
-        text = json.dumps({"backends": [backend], "models": models})
+        clients = [{"name": "kids", "key": "kids-key-0815"}]
+        rules = [{"name": "kids", "when": {"client": ["kids"]}, "only": ["box/alpha"]}]
+        rules += [{"name": "default"}]
+        given = {"models": models, "rules": rules, "auth": {"clients": clients}}
+        text = json.dumps({"backends": [backend], **given})
         async with running(text, tmp_path / "daemon", ROUTER_ADMIN_API_KEY=SECRET) as found:
             yield found
 
@@ -316,8 +320,14 @@ async def test_the_printed_catalog_decides_the_same(
     printed = await shell.beside("catalog", *url, *key)
     file = tmp_path / "printed.json"
     file.write_text(printed.out)
-    for words in ("write python", "lorem", "a poem"):
-        given = json.dumps(user(words))
+    for words, named, rule in (
+        ("write python", {}, "default"),
+        ("lorem", {"id": 7}, "default"),
+        ("a poem", {}, "default"),
+        ("a poem", {"client": "kids"}, "kids"),
+        ("a poem", {"client": "kids", "task": "title"}, "task:title"),
+    ):
+        given = json.dumps(user(words) | named)
         online = await shell.beside("explain", "--json", *url, *key, stdin=given)
         offline = await shell.beside(
             *("explain", "--json", "--offline", "--catalog", str(file)),
@@ -325,6 +335,7 @@ async def test_the_printed_catalog_decides_the_same(
             stdin=given,
         )
         first, second = json.loads(online.out), json.loads(offline.out)
+        assert first["rule"] == second["rule"] == rule
         assert first["model"] == second["model"]
         assert first["ranked"] == second["ranked"]
         assert first["rejected"] == second["rejected"]

@@ -17,6 +17,7 @@ from llmrouterd.explanation import (
     describe_signals,
     explain_candidates,
     in_words,
+    stored_in_words,
 )
 from llmrouterd.scorer import Load
 from tests.support.policies import catalog, model, policy, read, signals
@@ -91,6 +92,36 @@ def test_needs_and_tasks_are_sorted_lists() -> None:
 def test_attempts() -> None:
     found = describe_attempts([Attempt("box/m", "timed out", 1.5)])
     assert found == [{"model": "box/m", "error": "timed out", "seconds": 1.5}]
+
+
+@pytest.mark.parametrize(
+    ("answered", "outcome", "failed", "expected"),
+    [
+        (0, "ok", (), "{0} by rule"),
+        (None, "client_gone", (), "{0} by rule"),
+        (1, "ok", (), "{1} in place of {0} by rule|  {1} answered"),
+        (1, "ok", (0,), "{1} in place of {0} by rule|  {0} failed: no|  {1} answered"),
+        (0, "ok", (0,), "{0} by rule|  {0} failed: no|  {0} answered"),  # it was loading
+        (None, "upstream_error", (0, 1), "{0} by rule|  {0} failed: no|  {1} failed: no"),
+        (0, "upstream_interrupted", (0,), "{0} by rule|  {0} failed: no"),  # it broke off
+    ],
+)
+def test_a_stored_decision_tells_who_answered(
+    answered: int | None, outcome: str, failed: tuple[int, ...], expected: str
+) -> None:
+    record = described()
+    ids = [candidate["model"] for candidate in record["ranked"]]
+    attempts = [Attempt(ids[each], "no\n  way", 1.23) for each in failed]
+    row = {
+        "record": {**record, "attempts": describe_attempts(attempts)},
+        "model": None if answered is None else ids[answered],
+        "outcome": outcome,
+    }
+    told, _, rest = stored_in_words(row).partition("\n  category ")
+    wanted = expected.replace("failed: no", "failed after 1.2 s: no way").format(*ids)
+    head, *lines = wanted.split("|")
+    assert told.split("\n") == [f"{head} 'default' (routed, preset balanced)", *lines]
+    assert in_words(record).endswith(rest)
 
 
 def test_the_evidence_of_the_category_that_was_scored() -> None:

@@ -81,6 +81,21 @@ async def test_a_client_that_does_not_stream_gets_the_next_candidates_answer(
     assert routed["outcome"] == "ok"
 
 
+async def test_why_this_model_tells_who_failed_and_who_answered(scripted: Scripted) -> None:
+    daemon, _ = await scripted("500", "ok")
+    id_ = (await daemon.chat("Hello")).headers["x-router-decision"]
+    for place in ("/v1/decisions", "/admin/decisions"):
+        first, failed, answered, *_ = (await daemon.get(f"{place}/{id_}")).data["words"].split("\n")
+        assert first == "s/ok in place of s/500 by rule 'default' (routed, preset balanced)"
+        assert failed.startswith("  s/500 failed after 0.")
+        assert answered == "  s/ok answered"
+    for model, said in (("s/500", "s/500 was chosen."), ("s/ok", "s/ok was not chosen: place 2, ")):
+        told = (await daemon.get(f"/admin/decisions/{id_}?why_not={model}")).data["why_not"]
+        lines = told["words"].split("\n")
+        assert lines[:2] == [failed.strip(), answered.strip()]
+        assert lines[2].startswith(said)
+
+
 async def test_when_all_break_off_the_last_error_is_told(scripted: Scripted) -> None:
     daemon, backend = await scripted("drop-mid-stream", "ends-early", backend=QUICK)
     answer = await daemon.chat("Hello")
@@ -281,6 +296,9 @@ async def test_nothing_is_served_at_all(open_daemon: Opener) -> None:
     assert answer.status == 503
     assert answer.error["code"] == "no_model_available"
     assert "retry-after" in answer.headers
+    kept = await daemon.get(f"/admin/decisions/{answer.headers['x-router-decision']}")
+    assert (kept.data["outcome"], kept.data["model"]) == ("no_model_available", None)
+    assert "no backend serves one" in kept.data["words"]
     assert (await daemon.get("/ready")).status == 503
     assert (await daemon.get("/health")).status == 200
     assert (await daemon.get("/v1/models")).status == 200

@@ -154,21 +154,50 @@ def test_rest_is_as_long_as_was_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("work", "allowed"),
-    [(0.01, 4.0), (2.0, 10.0), (100.0, 500.0), (None, float("inf"))],
+    [(0.01, 4.0), (2.0, 10.0), (100.0, 500.0), (None, 60.0)],
     ids=["short", "usual", "long prompt", "without a profile"],
 )
 def test_silence_before_the_first_token(work: float | None, allowed: float) -> None:
     made = conditions()
     sent(made, 100.0, work)
     assert made.look(100.0) == 100.0 + allowed
-    if work is not None:
-        made.look(100.0 + allowed - 0.01)
-        assert went(made) == []
-        made.look(100.0 + allowed)
-        assert went(made) == [("b/m", SUSPECT, "silence")]
-        ((state, text),) = made.unwell(100.0 + allowed).values()
-        assert state == SUSPECT
-        assert f"no token for {allowed:.1f} s" in text
+    made.look(100.0 + allowed - 0.01)
+    assert went(made) == []
+    made.look(100.0 + allowed)
+    assert went(made) == [("b/m", SUSPECT, "silence")]
+    ((state, text),) = made.unwell(100.0 + allowed).values()
+    assert state == SUSPECT
+    assert f"no token for {allowed:.1f} s" in text
+    assert ("without a profile" in text) is (work is None)
+
+
+def test_without_a_profile_silence_can_be_left_unjudged() -> None:
+    made = conditions(unprofiled_seconds=0)
+    sent(made, 100.0, None)
+    assert made.look(1e6) == float("inf")
+    assert went(made) == []
+
+
+def test_a_stall_is_disproved_by_what_goes_on_and_by_a_whole_answer_alone() -> None:
+    made = conditions()
+    stalled = sent(made, 0.0)
+    stalled.move(0.0)
+    stalled.waits_since = 0.0
+    made.look(4.0)
+    assert went(made) == [("b/m", SUSPECT, "stall")]
+    made.succeed("b/m", 5.0, "probe")
+    assert went(made) == [("b/m", RECOVERING, "probe")]
+    assert made.untried(5.0) == set()  # another would tell no more
+    trial = sent(made, 6.0)
+    assert trial.move(6.1)
+    made.token(trial, 6.1)  # the first had one, too
+    assert went(made) == []
+    trial.waits_since = 6.1
+    made.look(10.1)
+    assert went(made) == [("b/m", COOLING, "stall")]
+    assert stalled.move(11.0)
+    made.token(stalled, 11.0)
+    assert went(made) == [("b/m", HEALTHY, "token")]
 
 
 def test_silence_between_tokens() -> None:
@@ -180,7 +209,7 @@ def test_silence_between_tokens() -> None:
     made.look(509.9)
     assert went(made) == []
     made.look(510.0)
-    assert went(made) == [("b/m", SUSPECT, "silence")]
+    assert went(made) == [("b/m", SUSPECT, "stall")]
     assert watch.move(511.0)
     made.token(watch, 511.0)
     assert went(made) == [("b/m", HEALTHY, "token")]
@@ -419,7 +448,8 @@ class Life(RuleBasedStateMachine):
         if how in ("ok", "probe"):
             for key in (watch.backend, watch.model):
                 made.succeed(key, now, "answer" if how == "ok" else "probe")
-                assert made.of(key).state == HEALTHY or made.of(key).cause == "quota"
+                left = {"quota"} if how == "ok" else {"quota", "stall"}
+                assert made.of(key).state == HEALTHY or made.of(key).cause in left
         elif how == "429":
             made.rest(watch.model, "429", 30.0, now)
         elif how != "gone":

@@ -128,6 +128,96 @@ async def test_the_second_request_does_not_wait_for_what_hangs(open_daemon: Open
         await leave(first)
 
 
+async def test_who_waits_behind_what_hangs_goes_elsewhere(open_daemon: Opener) -> None:
+    async with pair() as (bad, good):
+        daemon = await start(open_daemon, entry("bad", bad.root), entry("good", good.root))
+        bad.set_fault("m", HANG)
+        first = asyncio.create_task(daemon.chat("Hello"))
+        await bad.wait_requests()
+        queued = [asyncio.create_task(daemon.chat("Hello")) for _ in range(3)]
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(*queued)
+        assert [answer.headers["x-router-backend"] for answer in answers] == ["good"] * 3
+        assert not first.done()
+        assert len(bad.asked) == 1
+        failed = daemon.events.of("candidate.failed")
+        assert [fields["model"] for fields in failed] == ["bad/m"] * 3
+        assert "bad/m was waited for: suspect: no token for" in failed[0]["error"]
+        await leave(first)
+
+
+async def test_who_waits_has_nowhere_else_to_go(open_daemon: Opener) -> None:
+    async with FaultServer(["m"]) as only:
+        daemon = await start(open_daemon, entry("only", only.root))
+        only.set_fault("m", HANG)
+        first = asyncio.create_task(daemon.chat("Hello"))
+        await only.wait_requests()
+        second = asyncio.create_task(daemon.chat("Hello"))
+        await told(daemon, "backend.suspected", "only/m")
+        only.set_fault("m", "ok")
+        await leave(first)
+        assert (await second).status == 200
+
+
+@pytest.mark.parametrize("profile", [PROFILE, None], ids=["profile", "no profile"])
+async def test_a_probe_that_hangs_frees_who_waits_for_the_first_token(
+    profile: Profile | None, open_daemon: Opener
+) -> None:
+    async with pair() as (bad, good):
+        daemon = await start(
+            open_daemon,
+            entry("bad", bad.root, slots=2, timeouts={}),
+            entry("good", good.root, slots=2, timeouts={}),
+            health={"unprofiled_seconds": 0.3, "suspect_factor": 0.001},
+            profile=profile,
+        )
+        bad.set_fault("m", HANG)
+        assert await answered_by(daemon) == "good"
+        (failed,) = daemon.events.of("candidate.failed")
+        assert "a probe of one token had no answer" in failed["error"]
+        reason = (await told(daemon, "backend.suspected", "bad/m"))["reason"]
+        assert ("without a profile" in reason) is (profile is None)
+
+
+async def test_a_role_is_no_token(open_daemon: Opener) -> None:
+    remote = {"type": "openai", "timeouts": {"first_token": 0.5, "idle": 0.5}}
+    async with pair() as (bad, good):
+        daemon = await start(
+            open_daemon,
+            entry("bad", bad.root + "/v1", **remote),
+            entry("good", good.root + "/v1", **remote),
+            health={"coolings_to_die": 1},
+        )
+        bad.set_fault("m", "hang-mid-stream-0")
+        for _ in range(20):
+            events = await daemon.stream("Hello")
+            assert events[-1].data == "[DONE]"
+            await asyncio.sleep(0.05)
+        await told(daemon, "backend.died", "bad/m")
+        assert daemon.events.of("backend.recovered") == []
+
+
+async def test_what_stalls_is_not_trusted_for_an_answered_probe(open_daemon: Opener) -> None:
+    async with pair() as (bad, good):
+        daemon = await start(
+            open_daemon,
+            entry("bad", bad.root, slots=4),
+            entry("good", good.root),
+            failover={"cool_seconds": 60},
+        )
+        bad.set_fault("m", "hang-mid-stream-1")
+        async with daemon.streaming("Hello") as first:
+            await first.content.readany()
+            recovering = await told(daemon, "backend.recovering", "bad/m")
+            assert (recovering["from"], recovering["cause"]) == ("suspect", "probe")
+            async with daemon.streaming("Hello") as trial:
+                assert trial.headers["x-router-backend"] == "bad"
+                cooled = await told(daemon, "backend.cooled", "bad/m")
+                assert (cooled["from"], cooled["cause"]) == ("recovering", "stall")
+                assert await answered_by(daemon) == "good"
+        assert daemon.events.of("backend.recovered") == []
+
+
 async def test_a_probe_alone_brings_it_back(open_daemon: Opener) -> None:
     async with pair() as (bad, good):
         daemon = await start(open_daemon, entry("bad", bad.root), entry("good", good.root))
@@ -147,6 +237,37 @@ async def test_a_probe_alone_brings_it_back(open_daemon: Opener) -> None:
         assert all(seen.body["stream"] for seen in probes)
         assert await answered_by(daemon) == "bad"
         assert len(daemon.events.of("request.routed")) == 3  # and probes are no requests
+
+
+async def test_a_daemon_whose_only_model_cools_is_not_ready(open_daemon: Opener) -> None:
+    async with FaultServer(["m"]) as bad:
+        daemon = await start(
+            open_daemon, entry("bad", bad.root), failover={"cool_seconds": 60, "errors_to_cool": 1}
+        )
+        assert (await daemon.get("/ready")).status == 200
+        bad.set_fault("m", HANG)
+        first = asyncio.create_task(daemon.chat("Hello"))
+        await told(daemon, "backend.suspected", "bad/m")
+        assert (await daemon.get("/ready")).status == 200  # it may be slow only
+        await leave(first)
+        bad.set_fault("m", "500")
+        assert (await daemon.chat("Hello")).status == 500
+        answer = await daemon.get("/ready")
+        assert (answer.status, answer.data["backends"]) == (503, {"bad": "unwell"})
+        assert (await daemon.get("/health")).status == 200
+        bad.set_fault("m", None)
+        assert await answered_by(daemon) == "bad"  # nobody else can
+        answer = await daemon.get("/ready")
+        assert (answer.status, answer.data["backends"]) == (200, {"bad": "ok"})
+
+
+async def test_one_backend_that_is_well_is_enough_to_be_ready(open_daemon: Opener) -> None:
+    async with pair() as (bad, good):
+        daemon = await start(open_daemon, entry("bad", bad.root), entry("good", good.root))
+        bad.set_fault("m", "500")
+        assert await answered_by(daemon) == "good"
+        answer = await daemon.get("/ready")
+        assert (answer.status, answer.data["backends"]) == (200, {"bad": "unwell", "good": "ok"})
 
 
 async def test_a_token_that_comes_late_clears_it(open_daemon: Opener) -> None:

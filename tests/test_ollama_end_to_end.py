@@ -120,6 +120,19 @@ async def test_the_context_is_one_constant_so_nothing_reloads(
     assert _sent(ollama, "/api/generate")["options"]["num_ctx"] == 8192
 
 
+async def test_no_client_makes_ollama_load_a_model_again(
+    daemon: Running, ollama: FakeOllama
+) -> None:
+    for more in ({}, {"num_gpu": 10}, {"options": {"num_batch": 256}}, {"shift": False}):
+        await daemon.chat("Hello", **more)
+    asked = {"model": "nomic", "input": "a"}
+    await daemon.post("/v1/embeddings", asked)
+    await daemon.post("/v1/embeddings", {**asked, "num_thread": 2, "options": {"num_ctx": 512}})
+    assert ollama.loads == ["llama3.1:8b", "nomic:latest"]
+    assert ollama.reloads == 0
+    assert _sent(ollama, "/api/embed")["options"] == {"num_ctx": 8192}
+
+
 async def test_pinned_models_stay(ollama: FakeOllama, open_daemon: Opener) -> None:
     daemon = await open_daemon(
         {

@@ -51,7 +51,7 @@ def test_the_plainest_chat() -> None:
 
 
 SAMPLING = ["temperature", "top_p", "top_k", "min_p", "seed", "repeat_penalty"]
-SAMPLING += ["presence_penalty", "frequency_penalty", "typical_p", "num_gpu"]
+SAMPLING += ["presence_penalty", "frequency_penalty", "typical_p", "num_keep"]
 
 
 @pytest.mark.parametrize("field", SAMPLING)
@@ -70,9 +70,8 @@ def test_sampling_goes_into_options(field: str) -> None:
         ({"stop": "x"}, {"stop": ["x"]}),
         ({"stop": ["x", "y"]}, {"stop": ["x", "y"]}),
         ({"repetition_penalty": 1.1}, {"repeat_penalty": 1.1}),
-        ({"options": {"num_gpu": 3, "stop": "x"}}, {"num_gpu": 3, "stop": ["x"]}),
+        ({"options": {"num_keep": 3, "stop": "x"}}, {"num_keep": 3, "stop": ["x"]}),
         ({"options": {"top_k": 1, "seed": 2}, "seed": 3}, {"top_k": 1, "seed": 3}),
-        ({"options": {"num_ctx": 99}, "num_ctx": 98}, {"num_ctx": 98}),
     ],
 )
 def test_options(body: dict[str, Any], options: dict[str, Any]) -> None:
@@ -86,9 +85,24 @@ def test_our_residency_settings_win() -> None:
     assert ours["options"] == {"num_ctx": 8192, "seed": 1}
     assert ours["keep_alive"] == -1
     theirs = chat_request(body, model="m", keep_alive=None, num_ctx=None)
-    assert theirs["options"] == {"num_ctx": 98, "seed": 1}
+    assert theirs["options"] == {"seed": 1}
     assert theirs["keep_alive"] == "1h"
     assert chat_request({"messages": HI}, model="m", keep_alive=0, num_ctx=None)["keep_alive"] == 0
+
+
+LOADING: dict[str, Any] = {"num_ctx": 99, "num_batch": 256, "num_gpu": 10, "main_gpu": 1}
+LOADING |= {"num_thread": 2, "use_mmap": False, "use_mlock": True, "draft_num_predict": 4}
+
+
+@pytest.mark.parametrize("body", [LOADING, {"options": LOADING}, {"shift": False}])
+def test_no_client_decides_how_a_model_is_loaded(body: dict[str, Any]) -> None:
+    held: dict[str, Any] = {"model": "m", "keep_alive": -1, "num_ctx": 8192}
+    for build, asked in (
+        (chat_request, {"messages": HI}),
+        (generate_request, {"prompt": "a"}),
+        (embed_request, {"input": "a"}),
+    ):
+        assert build({**asked, **body}, **held) == build(asked, **held)
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -336,19 +350,21 @@ def test_generate_refuses(field: str, value: Any) -> None:
 @pytest.mark.parametrize("text", ["a", ["a", "b"]])
 def test_embed_request(text: Any) -> None:
     body = {"model": "v", "input": text, "dimensions": 8, "encoding_format": "base64", "user": "u"}
-    assert embed_request(body, "m", -1) == {
+    assert embed_request(body, model="m", keep_alive=-1, num_ctx=2048) == {
         "model": "m",
         "input": text,
         "dimensions": 8,
         "keep_alive": -1,
+        "options": {"num_ctx": 2048},
     }
-    assert "keep_alive" not in embed_request(body, "m", None)
+    plain = embed_request(body, model="m", keep_alive=None, num_ctx=None)
+    assert plain == {"model": "m", "input": text, "dimensions": 8}
 
 
 @pytest.mark.parametrize("text", [None, [], [1, 2], [[1], [2]], 3])
 def test_embed_refuses_tokens(text: Any) -> None:
     with pytest.raises(Untranslatable, match=r"^input: "):
-        embed_request({"input": text}, "m", None)
+        embed_request({"input": text}, model="m", keep_alive=None, num_ctx=None)
 
 
 @given(st.lists(st.lists(st.floats(width=32, allow_nan=False), min_size=1), max_size=3))

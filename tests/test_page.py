@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from llmrouterd.web import ROOT
 from tests.conftest import Opener, Scripted
@@ -108,10 +109,22 @@ def test_every_file_that_is_referred_to_is_there() -> None:
         assert set(re.findall(r"from \"\./([^\"]+)\"", path.read_text())) <= names
 
 
+async def test_other_ways_to_the_page(scripted: Scripted) -> None:
+    daemon, _ = await scripted("a")
+    for path in ("/", "/ui/"):
+        asked = URL(daemon.url + path)
+        answer = await daemon.get(path, allow_redirects=False)
+        assert answer.status == 302
+        assert asked.join(URL(answer.headers["Location"])) == URL(daemon.url + "/ui")
+        # The same behind a proxy that puts a path before ours.
+        before = URL("https://box.example/router" + path)
+        assert before.join(URL(answer.headers["Location"])).path == "/router/ui"
+        assert (await daemon.get(path)).body == (ROOT / "index.html").read_bytes()
+
+
 async def test_there_is_nothing_else(scripted: Scripted) -> None:
     daemon, _ = await scripted("a")
     paths = (
-        "/ui/",
         "/ui/other.js",
         "/ui/__init__.py",
         "/ui/index.html",

@@ -21,8 +21,8 @@ from llmrouterd import tables
 from llmrouterd.__main__ import main
 from llmrouterd.assemble import Knowledge, assemble
 from llmrouterd.catalog import Catalog, ModelFacts, Profile, SpeedPoint
-from llmrouterd.decision import Ask, Decision, decide
-from llmrouterd.explanation import describe
+from llmrouterd.decision import Ask, Decision, consider, decide
+from llmrouterd.explanation import describe, in_words
 from llmrouterd.journal import Outcome, RecordEncoder
 from llmrouterd.replay.comparison import compare, summary
 from llmrouterd.replay.pieces import encode_world, read_world
@@ -101,7 +101,7 @@ asked = st.builds(
     probabilities=st.dictionaries(st.sampled_from(CATEGORIES), st.floats(0, 1)),
     abstain=st.floats(0, 1),
     complexity=st.floats(0, 1),
-    needs=st.sampled_from([frozenset(), frozenset({"tools"})]),
+    needs=st.sampled_from([frozenset(), frozenset({"tools"}), frozenset({"vision"})]),
     prompt_tokens=st.integers(0, 6000),
     tool_tokens=st.sampled_from([0, 900]),
     max_tokens=st.none() | st.integers(1, 4000),
@@ -120,8 +120,9 @@ def test_the_policy_that_decided_decides_the_same_again(
 ) -> None:
     catalog = WORLD
     ask = Ask("", tuple(catalog.by_id[id_] for id_ in explicit)) if explicit else None
-    made = decide(found, policy(BACKENDS), catalog, load, ask)
+    made = consider(found, policy(BACKENDS), catalog, load, ask)
     back = recorded(made)
+    assert (back.model is None) == ("vision" in found.needs and not explicit)
     assert back.signals == found
     assert back.load == load
     again = Replayer(policy(BACKENDS)).decide(back)
@@ -205,6 +206,71 @@ def test_a_policy_that_would_refuse_and_one_without_the_backend() -> None:
     assert {each.gain for each in compared.affected} == {None}
     elsewhere = policy("backends: [{name: other, type: ollama, url: 'http://127.0.0.1:9'}]\n")
     assert compare(records, Replayer(elsewhere)).after.refused == 5
+
+
+def test_a_policy_that_refuses_is_mended() -> None:
+    none = policy(BACKENDS + "models: [{match: '*', enabled: false}]\n")
+    dark = world(BACKENDS + "models: [{match: '*', enabled: false}]\n")
+    refused = [recorded(consider(signals(), none, dark, Load()), f"d{at}") for at in range(5)]
+    assert {each.model for each in refused} == {None}
+    mended, broken = Replayer(policy(BACKENDS)), Replayer(none)
+    # Against what was decided; and of what was served then, against what the present one would do.
+    for compared in (compare(refused, mended), compare(decided(5), mended, broken)):
+        assert (compared.decisions, compared.skipped, compared.changed) == (5, 0, 5)
+        assert (compared.before.refused, compared.after.refused) == (5, 0)
+        assert {move.before for move in compared.moves} == {"nobody"}
+        assert "from nobody to ollama/" in summary(compared)
+        assert "points quality" not in summary(compared)
+        assert summary(compared).endswith("; 5 would no longer be refused")
+        first = compared.affected[0]
+        assert first.words_before.startswith("no model by rule 'default'")
+        assert f"not {IDS[0]}: switched off in models (disabled)" in first.words_before
+        assert first.words_after.startswith(first.after)
+    assert compare(refused, broken).changed == 0
+
+
+def test_a_named_model_is_not_there_any_more() -> None:
+    made = decide(signals(), policy(BACKENDS), WORLD, Load(), Ask("", (WORLD.by_id[IDS[1]],)))
+    elsewhere = policy("backends: [{name: other, type: ollama, url: 'http://127.0.0.1:9'}]\n")
+    found = Replayer(elsewhere).decide(recorded(made))
+    assert (found.mode, found.ranked, found.rejected) == ("explicit", (), ())
+    assert "no backend serves the model that was named" in in_words(describe(found))
+
+
+PRIVATE = "rules: [{name: NAME, when: {text: TEXT}, only: ['*qwen3:4b']}, {name: default}]\n"
+
+
+def private(name: str, text: str) -> Replayer:
+    return Replayer(policy(BACKENDS + PRIVATE.replace("NAME", name).replace("TEXT", text)))
+
+
+def test_a_rule_is_renamed_and_a_pattern_changed() -> None:
+    before = private("secrets", "password")
+    found = signals(texts=frozenset({"password"}))
+    records = [recorded(decide(found, before.policy, WORLD, Load()))]
+    assert records[0].model == "ollama/qwen3:4b"
+    for compared in (
+        compare(records, private("private", "password")),
+        compare(records, private("private", "password"), before),
+    ):
+        assert (compared.changed, compared.new_texts) == (0, ())
+    unread = "; new `when.text` shows in new requests only"
+    other = private("secrets", "passphrase")
+    assert compare(records, other, active=before.policy).new_texts == ("passphrase",)
+    assert summary(compare(records, other, before)).endswith(unread)
+    unsaid = [recorded(decide(signals(), before.policy, WORLD, Load()))]
+    told = summary(compare(unsaid, other, before))
+    assert told == f"this edit changes none of 1 recorded requests{unread}"
+
+
+def test_decisions_with_the_names_of_rules_are_left_out() -> None:
+    made = recorded(decide(signals(), policy(BACKENDS), WORLD, Load()))
+    row = {"id": "d", "at": 0.0, "world": made.world}
+    old = {**made.described, "signals": {**made.described["signals"], "text_rules": []}}
+    assert read_recorded(row, old, made.seen).signals == made.signals
+    old["signals"]["text_rules"] = ["secrets"]
+    with pytest.raises(ValueError, match="names of the rules"):
+        read_recorded(row, old, made.seen)
 
 
 def store_row(number: int, made: Decision, at: float) -> dict[str, Any]:
@@ -307,10 +373,40 @@ def test_the_command(
     assert {"quality", "wait", "seconds", "dollars", "swaps", "refused"} == data["after"].keys()
     assert run(monkeypatch, tmp_path, edit, "--since", "30m") == 0
     assert "no recorded requests" in capsys.readouterr().out
+    assert run(monkeypatch, tmp_path, BACKENDS + PRIVATE.replace("TEXT", "wool")) == 0
+    assert "20 recorded requests; new `when.text` shows in" in capsys.readouterr().out
     assert run(monkeypatch, tmp_path, edit, "--since", "soon") == 2
     assert "span of time" in capsys.readouterr().err
     assert run(monkeypatch, tmp_path, "rules: 5\n") == 2
     assert "$.rules" in capsys.readouterr().err
+
+
+def test_the_command_reads_a_copy_elsewhere_as_if_it_were_the_active_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("ROUTER_CONFIG", raising=False)
+    monkeypatch.delenv("ROUTER_RULES", raising=False)
+    box, elsewhere = tmp_path / "box", tmp_path / "elsewhere"
+    for folder in (box / "config", box / "rules", elsewhere):
+        folder.mkdir(parents=True)
+    lexicon = box / "rules" / "knitting.yaml"
+    lexicon.write_text(
+        "category: knitting\ndescription: of wool\ngroups: [{weight: 6, phrases: [purl]}]\n"
+    )
+    (box / "config" / "cases.yaml").write_text("[]\n")
+    text = BACKENDS + "categories: {knitting: {lexicon: knitting.yaml}}\n"
+    text += "tests: {file: cases.yaml}\n"
+    (box / "config" / "router.yaml").write_text(text)
+    fill(elsewhere / "llmrouterd.db", 5, at=time.time() - 60)
+    monkeypatch.chdir(box)
+    assert run(monkeypatch, elsewhere, text) in (0, 1)
+    assert "of 5 recorded requests" in capsys.readouterr().out
+    assert run(monkeypatch, elsewhere, text + "rules: 5\n") == 2
+    assert f"{elsewhere / 'edit.yaml'}:4:" in capsys.readouterr().err
+    # One that has lexicons of its own is a policy of its own.
+    (elsewhere / "rules").mkdir()
+    assert run(monkeypatch, elsewhere, text) == 2
+    assert f"neither in {elsewhere / 'rules'} nor" in capsys.readouterr().err
 
 
 # --- why not ---
@@ -444,6 +540,75 @@ async def test_a_reload_tells_what_it_changes_and_an_edit_can_be_tried_and_saved
     assert [each["summary"] for each in kept[-2:]] == [told["summary"], None]
 
 
+async def test_what_a_broken_policy_refuses_is_recorded_and_tells_what_mends_it(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    daemon = await open_daemon(policy_of(ollama, tmp_path))
+    good = daemon.policy_file.read_text()
+    broken = {**json.loads(good), "models": [{"match": "*", "enabled": False}]}
+    daemon.policy_file.write_text(json.dumps(broken))
+    assert (await daemon.post("/admin/reload", {})).status == 200
+    assert (await daemon.post("/v1/chat/completions", {"messages": 5})).status == 400
+    assert (await daemon.chat("Hello", model="nobody")).status == 404
+    assert (await daemon.get("/admin/decisions")).data["decisions"] == []  # no decision was made
+    listener = daemon.state.feed.join()
+    refused = [await daemon.chat("Hello", stream=stream) for stream in (False, True, False)]
+    assert {answer.error["code"] for answer in refused} == {"no_capable_model"}
+    assert (await listener.take(1)).count(b"event: decision") == 3
+    daemon.state.feed.leave(listener)
+    ids = [answer.headers["x-router-decision"] for answer in refused]
+    rows = (await daemon.get("/admin/decisions")).data["decisions"]
+    assert {(row["id"], row["model"], row["outcome"]) for row in rows} == {
+        (id_, None, "no_capable_model") for id_ in ids
+    }
+    told = daemon.events.of("request.routed")
+    assert [(each["id"], each["outcome"]) for each in told] == [
+        (id_, "no_capable_model") for id_ in ids
+    ]
+    metrics = (await daemon.get("/metrics")).body.decode()
+    assert 'llmrouterd_answers_total{outcome="failed"} 3.0' in metrics
+    shown = (await daemon.get(f"/admin/decisions/{ids[0]}?why_not=small:1b")).data
+    assert shown["words"].startswith("no model by rule 'default' (routed")
+    assert "not o/small:1b: switched off in models (disabled)" in shown["words"]
+    assert shown["record"]["ranked"] == []
+    assert shown["why_not"]["gate"] == "disabled"
+    assert (await daemon.get(f"/v1/decisions/{ids[0]}")).data["words"] == shown["words"]
+    thumb = await daemon.post("/v1/feedback", {"decision": ids[0], "value": 1})
+    assert thumb.status == 404
+
+    tried = (await daemon.request("POST", "/admin/policy/try", data=good)).data["comparison"]
+    assert tried["moves"] == [{"from": "nobody", "to": "o/large:8b", "count": 3}]
+    assert (tried["skipped"], tried["before"]["refused"], tried["after"]["refused"]) == (0, 3, 0)
+    daemon.policy_file.write_text(good)
+    assert (await daemon.post("/admin/reload", {})).status == 200
+    # Deciding again by the present policy: now it is served.
+    again = (await daemon.get(f"/admin/decisions/{ids[0]}?why_not=small:1b")).data["why_not"]
+    assert (again["chosen"], again["same_policy"]) == ("o/large:8b", False)
+
+
+async def test_a_privacy_rule_is_renamed(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    rules = [
+        {"name": "secrets", "when": {"text": "pass ?word"}, "only": ["o/small:1b"]},
+        {"name": "default", "prefer": {"o/large:8b": 1000}},
+    ]
+    daemon = await open_daemon(policy_of(ollama, tmp_path, rules=rules))
+    answer = await daemon.chat("my Password is lost")
+    assert answer.headers["x-router-rule"] == "secrets"
+    id_ = answer.headers["x-router-decision"]
+    shown = (await daemon.get(f"/admin/decisions/{id_}")).data
+    assert shown["record"]["signals"]["texts"] == ["pass ?word"]
+    assert "prompt tokens, text pass ?word" in shown["words"]
+    assert b"pass ?word" not in (await daemon.get(f"/v1/decisions/{id_}")).body
+    edit = json.loads(daemon.policy_file.read_text())
+    edit["rules"][0]["name"] = "private"
+    tried = await daemon.request("POST", "/admin/policy/try", data=json.dumps(edit))
+    told = tried.data["comparison"]
+    assert (told["changed"], told["new_texts"]) == (0, [])
+    assert told["summary"] == "this edit changes none of 1 recorded requests"
+
+
 async def test_writing_is_off_unless_it_is_said(
     open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
 ) -> None:
@@ -473,7 +638,19 @@ async def test_why_not_over_the_api(
     other = {"small:1b": "large:8b", "large:8b": "small:1b"}[task.headers["x-router-model"]]
     place = f"/admin/decisions/{task.headers['x-router-decision']}?why_not={other}"
     assert "background tasks take" in (await daemon.get(place)).data["why_not"]["words"]
-    kept = (await daemon.get(f"/admin/decisions/{id_}?why_not=o/small:1b")).data["why_not"]
+    place = f"/admin/decisions/{id_}?why_not=o/small:1b"
+    kept = (await daemon.get(place)).data["why_not"]
     assert kept["same_policy"] is True
     assert kept["model"] == "o/small:1b"
     assert kept["terms"]
+    assert kept["words"].startswith("o/small:1b was not chosen: place 2, ")
+    edit = json.loads(daemon.policy_file.read_text())
+    edit["rules"] = [{"name": "default", "exclude": ["o/small:1b"]}]
+    daemon.policy_file.write_text(json.dumps(edit))
+    assert (await daemon.post("/admin/reload", {})).status == 200
+    edited = (await daemon.get(place)).data["why_not"]
+    assert edited["same_policy"] is False
+    assert edited["words"].splitlines() == [
+        "Another policy decided; the present one decides:",
+        "o/small:1b was not chosen: excluded by rule default (exclude)",
+    ]

@@ -107,7 +107,7 @@ async def test_a_backend_with_other_settings_holds_what_it_held(
     open_daemon: Opener, servers: tuple[FakeOllama, FakeOllama]
 ) -> None:
     daemon = await start(open_daemon, servers)
-    servers[0].set_fault("/api/tags", "hang")
+    servers[0].set_fault("/api/tags", "500")
     policy = policy_of(one=servers[0], other=servers[1])
     policy["backends"][0]["timeouts"] = {"load": 77}
     daemon.policy_file.write_text(json.dumps({**QUIET, **policy}))

@@ -344,11 +344,38 @@ def test_a_model_that_answers_other_clients_is_not_put_out() -> None:
     assert host.elsewhere("a", 10.5) == 0
     host.see_busy("a", 1, asked_at=20.0)
     assert host.elsewhere("a", 20.5) == 1
+    assert host.room(20.5).held[0].chat_idle == 0.5
     host.arrive(Ticket(model="d"), 20.5)
     assert kinds(host) == []
     host.see_busy("a", 0, asked_at=21.0)
     host.advance(21.0)
     assert kinds(host) == [("unload", "a")]
+
+
+def test_others_use_a_model_when_the_end_of_its_stay_moves_without_us() -> None:
+    host = make(minimum=0.0)
+
+    def see(model: str, expires: str | None, now: float) -> float:
+        """Seconds since a chat has used it, after a report."""
+        host.see_busy(model, 0, now, expires)
+        host.report({model: None} if expires else {}, [model], now)
+        return next((held.chat_idle for held in host.room(now).held if held.model == model), -1.0)
+
+    assert see("a", "5:00", 10.0) > 1e6  # who has loaded it, and when, is not known
+    assert see("a", "5:10", 20.0) == 0.0
+    assert see("a", "5:10", 30.0) == 10.0
+    ours = Ticket(model="a", priority=TASK)
+    host.arrive(ours, 40.0)
+    assert see("a", "5:30", 45.0) == 25.0
+    host.leave(ours, 50.0)
+    assert see("a", "5:40", 50.5) == 30.5
+    assert see("a", "5:41", 60.0) == 40.0  # what was seen last may have been too early for ours
+    assert see("a", "5:50", 70.0) == 0.0
+    kinds(host)
+    host.arrive(Ticket(model="d", priority=TASK), 71.0)
+    assert [action.kind for action in host.take()] == ["refuse"]
+    assert see("b", None, 80.0) == -1.0
+    assert see("b", "6:00", 90.0) == 0.0  # others have loaded it
 
 
 def test_measuring_and_probing_are_no_use_of_a_model() -> None:

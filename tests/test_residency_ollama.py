@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llmrouterd.hardware import MemoryPool
+from tests.support.daemon import preferring
 from tests.support.fake_ollama import FakeModel, FakeOllama
 
 if TYPE_CHECKING:
@@ -148,6 +151,35 @@ async def test_a_background_task_does_not_put_out_what_a_chat_uses(
     assert "a:1b" in ollama.scheduler.loaded
 
 
+async def test_embeddings_have_the_priority_and_the_turns_of_their_client(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.add(FakeModel(name="e:1b", size=6 * GB, capabilities=("embedding",)))
+    auth = {
+        "clients": [
+            {"name": "people", "key": "people-key-123456"},
+            {"name": "agent", "key": "agent-key-1234567", "priority": "task"},
+        ]
+    }
+    daemon = await start(open_daemon, ollama, auth=auth)
+    people = {"Authorization": "Bearer people-key-123456"}
+    agent = {"Authorization": "Bearer agent-key-1234567"}
+    assert (await daemon.chat("Hello", model="a:1b", headers=people)).status == 200
+    asked = {"model": "e:1b", "input": "a"}
+    refused = await daemon.post("/v1/embeddings", asked, headers=agent)
+    assert refused.status == 503
+    assert "does not put out what chats use" in refused.data["error"]["message"]
+    assert ollama.loads == ["a:1b"]
+    ollama.set_fault("/api/embed", "hang")
+    asking = asyncio.create_task(daemon.post("/v1/embeddings", asked, headers=people))
+    async with asyncio.timeout(5):
+        while not (rows := (await daemon.get("/admin/live")).data["requests"]):
+            await asyncio.sleep(0.02)
+    assert (rows[0]["priority"], rows[0]["client"]) == ("api", "people")
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
 async def test_a_load_that_hangs_is_given_up_and_others_are_served(
     open_daemon: Opener, ollama: FakeOllama
 ) -> None:
@@ -219,6 +251,87 @@ async def test_what_is_pinned_against_the_policy_outlives_the_daemon(
     assert held == {"o/c:1b"}
 
 
+@asynccontextmanager
+async def somebody_else(daemon: Running, ollama: FakeOllama) -> AsyncIterator[asyncio.Task[int]]:
+    """Another client of Ollama, whom a:1b is answering while the router knows that it is loaded."""
+
+    async def chat() -> int:
+        body = {"model": "a:1b", "messages": [{"role": "user", "content": "Hello"}]}
+        async with daemon.http.post(f"{ollama.url}/api/chat", json=body) as answer:
+            return (await answer.read()).count(b"\n")
+
+    asking = asyncio.create_task(chat())
+    async with asyncio.timeout(5):
+        while not daemon.state.places.holds("o/a:1b"):
+            await daemon.state.discovery.check(daemon.state.discovery.backends["o"])
+            await asyncio.sleep(0.02)
+    yield asking
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_a_background_task_does_not_put_out_what_others_chat_with(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon = await start(open_daemon, ollama, tasks={"model": "o/b:1b"})
+    for _ in range(2):
+        async with somebody_else(daemon, ollama) as asking:
+            await asking
+    await daemon.state.discovery.check(daemon.state.discovery.backends["o"])
+    title = "### Task:\nGenerate a concise title summarizing the chat history."
+    assert (await daemon.chat(title)).status == 200
+    assert "b:1b" not in ollama.loads
+    assert "a:1b" in ollama.loaded
+
+
+async def test_a_model_is_unloaded_when_it_has_answered_others(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.tokens, ollama.delay = 20, 0.03
+    daemon = await start(open_daemon, ollama)
+    async with somebody_else(daemon, ollama) as asking:
+        unloaded = await daemon.post("/admin/models/o/a:1b/unload", {})
+        assert (unloaded.data["loaded"], list(ollama.loaded)) == (False, [])
+        assert await asking == 21
+    async with somebody_else(daemon, ollama) as asking:
+        assert (await daemon.chat("Hello", model="b:1b")).status == 200
+        assert asking.done()  # its model was put out, and only then the other one loaded
+
+
+async def test_a_model_that_others_do_not_let_go_is_said_to_be_loaded(
+    open_daemon: Opener, ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llmrouterd.backends.ollama._UNLOAD_SECONDS", 0.3)
+    ollama.tokens, ollama.delay = 1000, 0.05
+    daemon = await start(open_daemon, ollama)
+    async with somebody_else(daemon, ollama):
+        assert (await daemon.post("/admin/models/o/a:1b/unload", {})).status == 503
+        refused = await daemon.chat("Hello", model="b:1b")
+        assert refused.status == 503
+        assert "o still holds a:1b" in refused.data["error"]["message"]
+        assert list(ollama.loaded) == ["a:1b"]
+        assert daemon.state.places.holds("o/a:1b")
+
+
+async def test_when_a_model_is_used_is_remembered_over_a_restart(
+    open_daemon: Opener, ollama: FakeOllama, tmp_path: Path
+) -> None:
+    def chances(daemon: Running, later: float) -> list[bool]:
+        reuse, now = daemon.state.places.reuse, time.monotonic() + later
+        return [reuse.chance(f"o/{name}:1b", 1.0, now) > 1e-4 for name in "ab"]
+
+    policy = {"storage": {"database": str(tmp_path / "kept.db")}}
+    daemon = await start(open_daemon, ollama, **policy)
+    assert (await daemon.chat("Hello", model="a:1b")).status == 200
+    assert chances(daemon, 0.0) == [True, False]
+    assert len((await daemon.get("/admin/decisions")).data["decisions"]) == 1  # it is stored
+    again = await start(open_daemon, ollama, **policy)
+    assert chances(again, 0.0) == [True, False]
+    # The same hour of the next day, and another one.
+    assert chances(again, 86400.0) == [True, False]
+    assert chances(again, 43200.0) == [False, False]
+
+
 @pytest.mark.parametrize("shown", [True, False])
 async def test_signs_of_life_while_a_model_is_loaded(
     shown: bool, open_daemon: Opener, ollama: FakeOllama
@@ -236,6 +349,24 @@ async def test_signs_of_life_while_a_model_is_loaded(
     assert text.startswith(": loading a:1b, about ")
     assert ('"type":"status"' in text) == shown
     assert ('"done":true' in text) == shown
+    assert text.rstrip().endswith("data: [DONE]")
+
+
+async def test_signs_of_life_while_the_next_candidate_is_loaded(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    ollama.scheduler.models["b:1b"] = FakeModel(name="b:1b", size=6 * GB, load_seconds=0.5)
+    ollama.set_fault("a:1b", "load-error")
+    daemon = await start(
+        open_daemon,
+        ollama,
+        queue={"sign_seconds": 0.1},
+        rules=preferring("o/a:1b", "o/b:1b"),
+    )
+    body = {"stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+    answer = await daemon.post("/v1/chat/completions", {"model": "hubrouter/main", **body})
+    text = answer.body.decode()
+    assert text.startswith(": loading b:1b, about ")
     assert text.rstrip().endswith("data: [DONE]")
 
 

@@ -52,14 +52,14 @@ F = frozenset
         ({"client": F({"kids"})}, {"client": ""}, False),
         ({"preset": F({"speed"})}, {"preset": "speed"}, True),
         ({"preset": F({"speed"})}, {}, False),
-        ({"text": "x"}, {"text_rules": F({"r"})}, True),
-        ({"text": "x"}, {"text_rules": F({"other"})}, False),
+        ({"text": "x"}, {"texts": F({"x"})}, True),
+        ({"text": "x"}, {"texts": F({"other"})}, False),
         ({"category": F({"math"}), "min_complexity": 0.5}, {"category": "math"}, True),
         ({"category": F({"math"}), "min_complexity": 0.6}, {"category": "math"}, False),
     ],
 )
 def test_conditions(when: dict[str, Any], said: dict[str, Any], expected: bool) -> None:
-    assert matches(When(**when), signals(**said), "r") is expected
+    assert matches(When(**when), signals(**said)) is expected
 
 
 def _sets(words: tuple[str, ...]) -> st.SearchStrategy[frozenset[str] | None]:
@@ -84,15 +84,15 @@ SIGNALS = st.builds(
     preset=st.sampled_from(["", "speed", "quality"]),
     complexity=st.sampled_from([0.1, 0.2, 0.5, 0.6, 0.9]),
     prompt_tokens=st.sampled_from([5, 10, 50, 100, 500, 900]),
-    text_rules=st.sampled_from([F(), F({"r"})]),
+    texts=st.sampled_from([F(), F({"x"})]),
 )
 
 
 @given(WHENS, WHENS, SIGNALS)
 def test_what_a_rule_covers_it_matches(general: When, special: When, said: Any) -> None:
     """`covers` is what calls a rule unreachable: it must never be wrong in that direction."""
-    if covers(general, special) and matches(special, said, "r"):
-        assert matches(general, said, "r")
+    if covers(general, special) and matches(special, said):
+        assert matches(general, said)
 
 
 @given(WHENS)

@@ -98,6 +98,7 @@ def test_a_spent_backend_is_no_candidate_and_never_bent_also_where_it_is_named()
     twins = (replace(dear, id="box/dear", backend="box"), dear)
     named = decide(signals(), made, catalog(*twins), load, Ask("", twins))
     assert [one.model for one in named.ranked] == ["box/dear"]
+    assert [(one.model, one.gate) for one in named.rejected] == [("cloud/dear", "budget")]
 
 
 def test_a_model_without_a_price_has_no_place_under_a_budget() -> None:
@@ -246,6 +247,10 @@ async def test_a_daemon_charges_and_then_refuses(priced: Any, stream: bool) -> N
         refused = await daemon.chat("Hello", **({"model": name} if name else {}))
         assert (refused.status, refused.error["code"]) == (402, "budget_spent")
         assert f"spent {cost:.2f} of 1.00 dollars today" in refused.error["message"]
+        kept = await daemon.get(f"/admin/decisions/{refused.headers['x-router-decision']}")
+        assert kept.data["outcome"] == "budget_spent"
+        assert kept.data["mode"] == ("explicit" if name else "routed")
+        assert f"not s/ok: spent {cost:.2f} of 1.00 dollars today (budget)" in kept.data["words"]
     assert len(backend.asked) == asked
     metrics = (await daemon.get("/metrics")).body.decode()
     assert f'llmrouterd_spent_dollars_total{{model="s/ok"}} {float(cost)}' in metrics

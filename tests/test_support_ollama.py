@@ -261,6 +261,19 @@ async def test_another_context_reloads_and_none_is_tolerated(api: Api) -> None:
     assert server.reloads == 2
 
 
+async def test_other_options_of_the_runner_and_another_shift_reload(api: Api) -> None:
+    server = api.server
+    await api.chat()
+    for number, more in enumerate(
+        ({"options": {"num_gpu": 10}}, {}, {"options": {"draft_num_predict": 4}}, {"shift": False})
+    ):
+        await api.chat(**more)
+        await api.chat(**more)
+        assert server.reloads == number + 1
+    await api.chat(shift=True)
+    assert server.reloads == 5
+
+
 async def test_the_shortest_keep_alive_makes_room(api: Api) -> None:
     server = api.server
     server.limits.max_loaded = 2

@@ -15,6 +15,7 @@ import yaml
 
 from tests.conftest import Llamas
 from tests.support import openai_answers
+from tests.support.clients import free_port
 from tests.support.daemon import Running, open_running, openai_backend, preferring
 from tests.support.faults import FaultServer
 
@@ -89,7 +90,8 @@ async def test_every_tab_loads(browser: Browser, llamas: Llamas, tmp_path: Path)
         assert page.url.endswith("#policy")
         await page.reload()
         await page.get_by_role("tabpanel", name="Policy").wait_for()
-        await page.goto(daemon.url + "/ui#models")
+        await page.goto(daemon.url + "/ui/#models")
+        assert page.url == daemon.url + "/ui#models"
         await page.get_by_role("tabpanel", name="Models").wait_for()
         assert await tab.complaints() == []
 
@@ -111,8 +113,15 @@ async def test_a_chat_of_another_client_appears(
         assert await dialog.locator(".candidates svg.bar rect").count() >= 2
         assert "quality" in await dialog.locator(".legend").first.inner_text()
         await dialog.get_by_role("button", name="Ask", exact=True).click()
-        await dialog.get_by_text("not small/smollm2-135m").wait_for()
+        await dialog.get_by_text("small/smollm2-135m was not chosen").wait_for()
         assert "prefer" in await dialog.locator(".why table").inner_text()
+        edit = json.loads(daemon.policy_file.read_text())
+        edit["rules"][0]["exclude"] = ["small/*"]
+        daemon.policy_file.write_text(json.dumps(edit))
+        assert (await daemon.post("/admin/reload", {})).status == 200
+        await dialog.get_by_role("button", name="Ask", exact=True).click()
+        await dialog.locator(".why", has_text="Another policy decided").wait_for()
+        assert "excluded by rule code" in await dialog.locator(".why").inner_text()
         await page.keyboard.press("Escape")
         await dialog.wait_for(state="hidden")
         # A request under way is shown with its model, and goes when it ends.
@@ -123,6 +132,26 @@ async def test_a_chat_of_another_client_appears(
             response.close()
         await page.locator(".requests").get_by_text("Nothing at this moment").wait_for()
         assert await tab.complaints() == []
+
+
+async def test_a_failover_is_told(browser: Browser, tmp_path: Path) -> None:
+    async with FaultServer(["500", "ok"]) as backend:
+        policy = {
+            "backends": [openai_backend("s", backend.url)],
+            "rules": preferring("s/500", "s/ok"),
+        }
+        async with (
+            open_running(policy, tmp_path) as daemon,
+            open_tab(browser, daemon.url + "/ui") as tab,
+        ):
+            await daemon.chat("Hello")
+            await tab.page.locator(".decision").first.click()
+            dialog = tab.page.get_by_role("dialog", name="Decision")
+            headline = dialog.locator(".headline", has_text="s/ok in place of s/500 by rule")
+            await headline.wait_for()
+            await dialog.get_by_role("button", name="Ask", exact=True).click()
+            await dialog.locator(".why", has_text="s/ok answered").wait_for()
+            assert await tab.complaints() == []
 
 
 async def test_texts_are_no_markup(
@@ -199,9 +228,15 @@ async def test_the_playground(browser: Browser, llamas: Llamas, tmp_path: Path) 
         await page.get_by_role("button", name="Send", exact=True).click()
         await page.locator(".output").nth(1).get_by_text("4 tokens").wait_for()
         await page.locator(".output").nth(0).get_by_text("4 tokens").wait_for()
-        await prompt.fill("{nonsense")
+        # What looks like JSON and is none is a prompt, which is said.
+        await prompt.fill("{% for x in y %} what does this line of Jinja do?")
         await page.get_by_role("button", name="Explain").click()
-        await page.get_by_text("This is no JSON").wait_for()
+        await page.get_by_text(
+            "Nothing was sent. Taken as a prompt, since it is no JSON"
+        ).wait_for()
+        await page.get_by_label("And beside it").select_option("")
+        await page.get_by_role("button", name="Send", exact=True).click()
+        await page.locator(".output").get_by_text("first token after").wait_for()
         assert await tab.complaints() == []
 
 
@@ -252,7 +287,7 @@ async def test_an_edit_of_the_policy(browser: Browser, llamas: Llamas, tmp_path:
             # What is being written is not thrown away by another edit or by another tab, and
             # does not overwrite that edit.
             await reload(daemon, f"# by hand\n{text}")
-            await page.get_by_text("The policy was reloaded meanwhile").wait_for()
+            await page.get_by_text("The file was changed meanwhile").wait_for()
             await choose(page, "Live")
             await choose(page, "Policy")
             assert await area.input_value() == edited
@@ -264,12 +299,21 @@ async def test_an_edit_of_the_policy(browser: Browser, llamas: Llamas, tmp_path:
             await attempt.click()
             await page.get_by_text("It would be accepted").wait_for()
             await save.click()
-            await page.get_by_text("Saved as").wait_for()
+            said = page.locator("#panel-policy [role=status]")
+            await expect(said).to_contain_text("Saved as")
             assert daemon.policy_file.read_text() == f"# by hand\n{edited}"
             (backup,) = daemon.policy_file.parent.glob("*.bak")
             assert backup.read_text() == f"# by hand\n{text}"
-            await page.locator(".history").get_by_text("this edit moves 100 %").wait_for()
-            assert await page.locator(".history .badge").first.inner_text() == "page"
+            past = page.locator(".history")
+            await past.get_by_text("this edit moves 100 %").wait_for()
+            assert await past.locator(".badge").first.inner_text() == "page"
+            # What is learnt of the save later is news, but nobody else's edit.
+            await area.press_sequentially("# the next thought\n")
+            daemon.state.edits.history[0]["summary"] = "compared once more"
+            await past.get_by_text("compared once more").wait_for()
+            assert "Saved as" in await said.inner_text()
+            await page.get_by_role("button", name="Back to the file").click()
+            await expect(area).to_have_value(f"# by hand\n{edited}")
 
             # An edit with a mistake that was saved elsewhere is shown with its problems.
             daemon.policy_file.write_text(text + "scoring:\n  preset: speeed\n")
@@ -355,8 +399,9 @@ async def test_keys(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
     ):
         page = tab.page
         dialog = page.get_by_role("dialog", name="Admin key")
-        await dialog.wait_for()
-        await page.keyboard.press("Escape")
+        for _ in range(3):
+            await dialog.wait_for()
+            await page.keyboard.press("Escape")
         await dialog.get_by_label("Key", exact=True).fill("wrong")
         await page.keyboard.press("Enter")
         await dialog.get_by_text("is not valid").wait_for()
@@ -427,6 +472,76 @@ async def test_earlier_decisions_and_what_they_cost(browser: Browser, tmp_path: 
                 assert await tab.complaints() == []
 
 
+async def test_a_server_that_was_never_there_is_no_warning(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with FaultServer(("ok",)) as server:
+        absent = openai_backend("absent", f"http://127.0.0.1:{free_port()}/v1")
+        policy = {"backends": [openai_backend("s", server.url), absent]}
+        async with (
+            open_running(policy, tmp_path) as daemon,
+            open_tab(browser, daemon.url + "/ui") as tab,
+        ):
+            tile = tab.page.locator(".tile", has_text="backends up")
+            await tab.page.locator(".backends .badge.dead").wait_for()
+            await expect(tile).to_contain_text("1 of 2")
+            await expect(tile).not_to_contain_class("warn")
+            server.set_fault("/v1/models", "drop-before-headers")
+            daemon.state.discovery.wake()
+            await expect(tile).to_contain_text("0 of 2")
+            await expect(tile).to_contain_class("warn")
+            rows = (await daemon.get("/admin/backends")).data["backends"]
+            assert {row["name"]: row["answered"] for row in rows} == {"s": True, "absent": False}
+            # With another one up, one that was there and is not is still a warning.
+            async with FaultServer(("ok",)) as other:
+                edited = [*policy["backends"], openai_backend("other", other.url)]
+                await reload(daemon, json.dumps({**policy, "backends": edited}))
+                await expect(tile).to_contain_text("1 of 3")
+                await expect(tile).to_contain_class("warn")
+            assert await tab.complaints() == []
+
+
+async def test_a_refused_chat_and_the_edit_that_mends_it(browser: Browser, tmp_path: Path) -> None:
+    async with FaultServer(("a", "b")) as server:
+        policy = {
+            "backends": [openai_backend("s", server.url)],
+            "rules": preferring("s/a", "s/b"),
+            "models": [{"match": "*", "enabled": False}],
+        }
+        async with (
+            open_running(policy, tmp_path) as daemon,
+            open_tab(browser, daemon.url + "/ui") as tab,
+        ):
+            page = tab.page
+            await page.get_by_text("No decisions yet").wait_for()
+            assert (await daemon.chat("Hello")).status == 400
+            row = page.locator(".decision").first
+            await row.wait_for()
+            assert "no model" in await row.inner_text()
+            assert await row.locator(".bad").inner_text() == "no_capable_model"
+            await row.click()
+            dialog = page.get_by_role("dialog", name="Decision")
+            await dialog.get_by_text("Not possible (2)").wait_for()
+            assert await dialog.locator(".candidates").count() == 0
+            assert "no model by rule default" in await dialog.locator(".headline").inner_text()
+            await dialog.get_by_role("button", name="Ask", exact=True).click()
+            why = dialog.locator(".why", has_text="switched off in models (disabled)")
+            await why.wait_for()
+            await page.keyboard.press("Escape")
+            await choose(page, "Policy")
+            area = page.get_by_label("The policy's text")
+            await expect(area).to_have_value(daemon.policy_file.read_text())
+            await area.fill(json.dumps({**json.loads(await area.input_value()), "models": []}))
+            await page.get_by_role("button", name="Try this edit").click()
+            await page.locator(".moves", has_text="nobody → s/a").wait_for()
+            assert (
+                "1 would no longer be refused"
+                in await page.locator("#panel-policy .headline").inner_text()
+            )
+            assert "not possible any more" not in await page.locator("#panel-policy").inner_text()
+            assert await tab.complaints() == []
+
+
 async def test_a_router_that_comes_back(browser: Browser, llamas: Llamas, tmp_path: Path) -> None:
     async with box(llamas, tmp_path) as daemon, open_tab(browser, daemon.url + "/ui") as tab:
         page: Page = tab.page
@@ -434,4 +549,31 @@ async def test_a_router_that_comes_back(browser: Browser, llamas: Llamas, tmp_pa
         daemon.state.feed.close()
         await page.get_by_text("not connected").wait_for()
         await page.get_by_text("live", exact=True).wait_for()
+        assert await tab.complaints() == []
+
+
+async def test_a_connection_that_hangs(browser: Browser, tmp_path: Path) -> None:
+    async with (
+        FaultServer(("ok",)) as server,
+        open_running({"backends": [openai_backend("s", server.url)]}, tmp_path) as daemon,
+        open_tab(browser, "about:blank") as tab,
+    ):
+        page, said, streams = tab.page, tab.page.locator("#connection"), []
+        page.on("request", lambda sent: streams.append(sent.url) if "events" in sent.url else None)
+        await page.clock.install()
+        await page.goto(daemon.url + "/ui")
+        await expect(said).to_have_text("live")
+        asked = page.locator(".tile", has_text="requests in a minute").locator(".value")
+        await page.clock.pause_at(await page.evaluate("Date.now() / 1000") + 20)
+        # Whatever comes shows that the router is there.
+        for number in range(1, 4):
+            await daemon.chat("Hello")
+            await expect(asked).to_have_text(str(number))
+            await page.clock.run_for(30_000)
+        assert len(streams) == 1
+        await page.clock.run_for(10_000)
+        await expect(said).to_have_text("not connected: the router cannot be reached")
+        await page.clock.run_for(500)
+        await expect(said).to_have_text("live")
+        assert len(streams) == 2
         assert await tab.complaints() == []

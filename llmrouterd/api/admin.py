@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -14,11 +14,19 @@ from llmrouterd.api.body import read_body
 from llmrouterd.api.openai import context_of, read_decision
 from llmrouterd.api.state import STATE, State, json_response
 from llmrouterd.chat import parse_request
+from llmrouterd.decision import refusal
 from llmrouterd.errors import BadRequest, ModelNotFound, NoModelAvailable, NotFound
-from llmrouterd.explanation import describe_evidence, explain_candidates, in_words
+from llmrouterd.explanation import (
+    describe_evidence,
+    explain_candidates,
+    failures_in_words,
+    in_words,
+    stored_in_words,
+)
 from llmrouterd.replay.reading import Worlds, read_row
 from llmrouterd.replay.recorded import Replayer
 from llmrouterd.replay.why_not import describe_why_not, why_not
+from llmrouterd.signals import context_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +88,7 @@ def backends_data(state: State) -> list[dict[str, Any]]:
                 "status": health.status,
                 "error": health.error,
                 "checked_at": health.checked_at,
+                "answered": health.answered,
                 "models": [fact.name for fact in health.facts],
                 "fallback": health.spec.fallback,
                 "queued": health.entry.queued,
@@ -117,23 +126,28 @@ async def decision(request: web.Request) -> web.Response:
     row = await query(state, tables.decision(request.match_info["id"]))
     if row is None:
         raise NotFound("No such decision is kept.")
-    answer = {**row, "words": in_words(row["record"])}
+    answer = {**row, "words": stored_in_words(row)}
     if name := request.query.get("why_not"):
         recorded = await query(
             state, lambda database: read_row(row, row["record"], Worlds(database))
         )
         policy = state.current.snapshot.policy
-        made = Replayer(policy).decide(recorded) if recorded else None
-        if made is None:
+        if recorded is None:
             raise NotFound("This decision cannot be made again: what it was made from is not kept.")
-        answer["why_not"] = await _why_not(made, policy, name)
+        made = Replayer(policy).decide(recorded)
+        answer["why_not"] = found = await _why_not(made, policy, name)
         # Another policy may have decided; this is what the present one says.
-        answer["why_not"]["same_policy"] = row["policy"] == policy.digest
+        found["same_policy"] = row["policy"] == policy.digest
+        lines = failures_in_words(row)
+        if not found["same_policy"]:
+            lines.append("Another policy decided; the present one decides:")
+        found["words"] = "\n".join([*lines, found["words"]])
     return json_response(answer)
 
 
 async def explain(request: web.Request) -> web.Response:
-    """POST /admin/explain?why_not=: a chat request in, the whole Decision out, nothing sent."""
+    """POST /admin/explain?why_not=: a chat request in, the whole Decision out, nothing sent. It
+    may name a `client` and a `task`, as on the command line."""
     state = request.app[STATE]
     snapshot = state.current.snapshot
     body = await read_body(request, snapshot.policy.server.limits)
@@ -141,8 +155,13 @@ async def explain(request: web.Request) -> web.Response:
     if kind not in ("chat", "completions", "embeddings"):
         raise BadRequest("kind must be chat, completions or embeddings.", param="kind")
     chat = parse_request(kind, body, snapshot.policy.validators)
-    context = context_of(request, snapshot.policy.server, request.query.get("client", ""))
+    named = context_named(chat.raw)
+    client = request.query.get("client", named.client)
+    context = context_of(request, snapshot.policy.server, client)
+    context = replace(context, task=context.task or named.task)
     made = read_decision(state, chat, snapshot, context)
+    if not made.ranked:
+        raise refusal(made)
     described = explain_candidates(made, snapshot.catalog, snapshot.policy)
     answer = {**described, "words": in_words(described)}
     if name := request.query.get("why_not"):

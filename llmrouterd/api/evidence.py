@@ -12,7 +12,7 @@ from llmrouterd.api.admin import model_data, query
 from llmrouterd.api.body import read_body
 from llmrouterd.api.state import STATE, json_response
 from llmrouterd.errors import BadRequest, NotFound
-from llmrouterd.explanation import describe_evidence, in_words
+from llmrouterd.explanation import describe_evidence, stored_in_words
 from llmrouterd.tables import decision as stored_decision
 from llmrouterd.tables import decisions_of_request as of_request
 
@@ -47,7 +47,7 @@ async def feedback(request: web.Request) -> web.Response:
 
 async def decision(request: web.Request) -> web.Response:
     """GET /v1/decisions/{id}: why this model. A client sees its own decisions, by their id or by
-    their x-request-id, and no human's words."""
+    their x-request-id, and no human's words nor the policy's patterns."""
     state = request.app[STATE]
     policy = state.current.snapshot.policy
     client = identify_client(request, policy.auth, policy.server, state.limiter)
@@ -60,7 +60,8 @@ async def decision(request: web.Request) -> web.Response:
         raise NotFound("No such decision of yours is kept.")
     for key in ("words", "load"):  # what the human wrote, and what others were doing
         row["record"].pop(key, None)
-    return json_response({**row, "words": in_words(row["record"])})
+    row["record"]["signals"].pop("texts", None)  # the policy's patterns
+    return json_response({**row, "words": stored_in_words(row)})
 
 
 async def _own_decision(state: State, client: Client, id_: str) -> dict[str, Any] | None:

@@ -27,14 +27,23 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """GET /ready: 200 while at least one backend can serve, else 503."""
+    """GET /ready: 200 while at least one backend can serve, else 503. One that lists its models,
+    all of which are cooling or dead, is `unwell`."""
     state = request.app[STATE]
-    is_ready = state.discovery.ready() and not state.draining
-    backends = {name: health.status for name, health in state.discovery.backends.items()}
+    catalog = state.current.snapshot.catalog
+    cooling, _ = state.dispatcher.vitals.left_alone(catalog)
+    serving = {model.backend for model in catalog.models if model.id not in cooling}
+    backends = {
+        name: "unwell"
+        if health.status == "ok" and health.facts and name not in serving
+        else health.status
+        for name, health in state.discovery.backends.items()
+    }
+    is_ready = not state.draining and any(backends.get(name) == "ok" for name in serving)
     return json_response(
         {
             "status": "ready" if is_ready else "not_ready",
-            "models": len(state.current.snapshot.catalog.models),
+            "models": len(catalog.models),
             "backends": backends,
         },
         200 if is_ready else 503,

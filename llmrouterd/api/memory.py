@@ -56,7 +56,7 @@ def host_data(name: str, host: Host, now: float) -> dict[str, Any]:
         "models": [
             {
                 "model": held.model,
-                "bytes": held.size,
+                "bytes": held.size or None,
                 "in_flight": len(host.in_flight(held.model)),
                 "elsewhere": host.elsewhere(held.model, now),
                 "waiting": held.waiting,
@@ -91,7 +91,7 @@ def _footprints(host: Host) -> list[dict[str, Any]]:
     return [
         {
             "model": name,
-            "bytes": host.models[name].size,
+            "bytes": host.models[name].size or None,
             "basis": host.models[name].basis,
             "error": round(host.models[name].error, 2),
             "pinned": host.models[name].pinned,
@@ -163,8 +163,11 @@ async def _pin(request: web.Request, pinned: bool) -> web.Response:
 
 def _check_pin(state: State, model: Model) -> None:
     for host in state.places.hosts.values():
-        pins = {name for name in host.served if host.models[name].pinned} | {model.id}
-        needs = {name: replace(host.models[name], pinned=True) for name in pins & host.served}
+        needs = {
+            name: replace(host.models[name], pinned=True)
+            for name in sorted(host.served)
+            if host.models[name].pinned or name == model.id
+        }
         if model.id in needs and (reasons := never_fit(host.limits, needs)):
             raise Conflict(f"{model.id} cannot be pinned: {'; '.join(reasons)}.")
 

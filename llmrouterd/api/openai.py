@@ -18,7 +18,7 @@ from llmrouterd.api.waiting import Signs
 from llmrouterd.chat import ChatRequest, parse_request
 from llmrouterd.classifier import classify
 from llmrouterd.classifier.words import human_turns
-from llmrouterd.decision import Decision, decide, resolve
+from llmrouterd.decision import Decision, consider, refusal, resolve
 from llmrouterd.errors import (
     Draining,
     ModelNotFound,
@@ -57,14 +57,14 @@ def context_of(request: web.Request, server: Server, client: str, user: str = ""
 def read_decision(
     state: State, chat: ChatRequest, snapshot: Snapshot, context: RequestContext
 ) -> Decision:
-    """Classify and decide, on one snapshot."""
+    """Classify and decide, on one snapshot. Nothing is ranked where no model can serve it."""
     ask = resolve(chat.model, snapshot.policy, snapshot.catalog)
     if ask.preset:
         context = replace(context, preset=ask.preset)
     signals = classify(chat, snapshot.policy, context, state.tokens, snapshot.examples)
     priority = priority_of(chat, signals, snapshot.policy)
     load = state.dispatcher.load(snapshot, signals.session, priority)
-    return decide(signals, snapshot.policy, snapshot.catalog, load, ask, snapshot.generation)
+    return consider(signals, snapshot.policy, snapshot.catalog, load, ask, snapshot.generation)
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
@@ -131,6 +131,8 @@ async def _answer(
     if request[ORIGIN]:  # a stream is under way before the boundary sees its response
         headers["Access-Control-Allow-Origin"] = request[ORIGIN]
     try:
+        if not decision.ranked:
+            raise refusal(decision)
         if chat.kind == "embeddings":
             return await _embed(chat, decision, world, outcome, headers)
         return await _send(request, chat, decision, world, (outcome, headers))
@@ -163,7 +165,7 @@ async def _send(
     while True:
         opening = dispatcher.open(chat, decision, snapshot, attempts, last, outcome.id)
         try:
-            answer = await _opened(opening, signs, state, decision)
+            answer = await _opened(opening, signs, state, outcome.id)
         except RouterError as error:
             begun = await signs.fail(error.envelope()) if signs else None
             if begun is None:
@@ -197,12 +199,12 @@ async def _send(
 
 
 async def _opened(
-    opening: Coroutine[Any, Any, Answer], signs: Signs | None, state: State, decision: Decision
+    opening: Coroutine[Any, Any, Answer], signs: Signs | None, state: State, decision: str
 ) -> Answer:
     if signs is None:
         return await opening
     task = asyncio.create_task(opening, name="opening")
-    return await signs.until(task, state.places, decision.ranked[0].model)
+    return await signs.until(task, state.places, decision)
 
 
 def _tell(answer: Answer, outcome: Outcome, headers: dict[str, str]) -> None:

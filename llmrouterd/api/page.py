@@ -57,6 +57,13 @@ async def page(request: web.Request) -> web.Response:
     return _respond(request, _FILES[_START])
 
 
+async def way(request: web.Request) -> web.Response:
+    """GET / and GET /ui/: the way to the page. Relative, since a proxy may have put a path before
+    ours; and not the page itself, whose own addresses are relative to /."""
+    target = "ui" if request.path == "/" else "../ui"
+    return web.Response(status=302, headers={"Location": target})
+
+
 async def asset(request: web.Request) -> web.Response:
     """GET /ui/{file}: one of its files."""
     return _respond(request, _FILES[request.match_info["file"]])

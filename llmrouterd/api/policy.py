@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from llmrouterd.api.state import State
     from llmrouterd.policy_tests import Result
     from llmrouterd.problems import Problem
 
@@ -135,15 +136,22 @@ async def write(request: web.Request) -> web.Response:
     if not expected:
         raise BadRequest("If-Match must name the digest of the text that was edited.")
     content = await read_body(request, server.limits)
-    if wrong := await state.edits.problems(content):
-        return _refused(state.current.snapshot.policy.digest, wrong)
-    file = state.reloader.settings.policy
-    try:
-        backup = await asyncio.to_thread(write_policy, file, content, expected)
-    except OSError as error:
-        raise Forbidden(f"{file} cannot be written: {error.strerror}.") from None
-    applied, problems = await state.reloader.reload("page")
-    digest = state.current.snapshot.policy.digest
-    if not applied:  # somebody else has written meanwhile
-        return _refused(digest, problems)
-    return json_response({"digest": digest, "backup": str(backup)})
+    # What was begun is finished, also when the client leaves: a thread that writes cannot be
+    # stopped, and must not be left behind without the lock.
+    return await asyncio.shield(_save(state, content, expected))
+
+
+async def _save(state: State, content: bytes, expected: str) -> web.Response:
+    async with state.edits.saving:
+        if wrong := await state.edits.problems(content):
+            return _refused(state.current.snapshot.policy.digest, wrong)
+        file = state.reloader.settings.policy
+        try:
+            backup = await asyncio.to_thread(write_policy, file, content, expected)
+        except OSError as error:
+            raise Forbidden(f"{file} cannot be written: {error.strerror}.") from None
+        applied, problems = await state.reloader.reload("page")
+        digest = state.current.snapshot.policy.digest
+        if not applied:  # somebody has written by other means meanwhile
+            return _refused(digest, problems)
+        return json_response({"digest": digest, "backup": str(backup)})

@@ -34,8 +34,8 @@ class Signs:
         )
         self.response: web.StreamResponse | None = None
 
-    async def until(self, opening: asyncio.Task[Answer], places: Places, model: str) -> Answer:
-        """The answer that `opening` gives, whose errors are passed on. model: whose state is told.
+    async def until(self, opening: asyncio.Task[Answer], places: Places, decision: str) -> Answer:
+        """The answer that `opening` gives, whose errors are passed on. decision: the request's id.
         If the client leaves, the opening is cancelled, and an answer that came is closed."""
         try:
             while True:
@@ -45,7 +45,7 @@ class Signs:
                     if self.response is not None and self._shows:
                         await self._status("", done=True)
                     return answer
-                await self._tell(places.waits_for(model))
+                await self._tell(places.waits_for(decision))
         except (asyncio.CancelledError, ConnectionError):
             opening.cancel()
             (left,) = await asyncio.gather(opening, return_exceptions=True)

@@ -24,6 +24,18 @@ class Frame(NamedTuple):
     chunk: dict[str, Any] | None
     done: bool = False
 
+    def begins(self) -> bool:
+        """Whether something was generated, or read of the prompt: the first chunk of many servers
+        holds a role alone, and is sent before anything was."""
+        chunk = self.chunk or {}
+        if "prompt_progress" in chunk:
+            return True
+        for choice in chunk.get("choices") or ():
+            said = {name for name, text in (choice.get("delta") or {}).items() if text}
+            if choice.get("finish_reason") or choice.get("text") or said - {"role"}:
+                return True
+        return False
+
 
 class Call(NamedTuple):
     """A request to one model. kind: chat | completions | embeddings. model: the backend's own

@@ -2,12 +2,15 @@
 
 It closes the connection after every stream and after five idle seconds whatever it announces,
 so connections to it are not kept. `/props` with `?model=` loads that model on a router, so it is
-asked of loaded ones only, and with `autoload=false`; so is `/slots`.
+asked of loaded ones only, and with `autoload=false`; so is `/slots`, which besides wakes a model
+that sleeps (`--sleep-idle-seconds`), and keeps an idle one awake.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePath
@@ -29,7 +32,9 @@ if TYPE_CHECKING:
 
 _UNLOAD_LOOKS, _LOOK_PAUSE = 300, 0.03
 _SLOTS_SECONDS = 1.0
+_PARTED = re.compile(r"(.+)-00001-of-(\d{5})\.gguf")
 _LOADED = {"loaded": True, "sleeping": False, "unloaded": False, "loading": False}
+_RUNNING = ("loading", "loaded", "sleeping")
 
 
 class LlamaCppBackend:
@@ -39,11 +44,14 @@ class LlamaCppBackend:
         self.spec = spec
         self._client = HttpClient(replace(spec, url=spec.url.removesuffix("/v1")), pooled=False)
         self._events = RouterEvents(self._client, hooks.changed)
+        self._most: int | None = None  # models that a router holds at once
         # A model's server that is asked something while it is told to end may never end.
         self._ending = asyncio.Lock()
         # Of a router's models, by digest: what each has told while it was loaded, and its file.
         self._told: dict[str, dict[str, Any]] = {}
-        self._caches: dict[str, Cache | None] = {}
+        self._files: dict[str, tuple[int | None, Cache | None]] = {}
+        # Models whose slots were idle when they were asked: since when, and when last.
+        self._idle: dict[str, tuple[float, float]] = {}
 
     async def discover(self) -> tuple[ModelFacts, ...]:
         """See `Backend`."""
@@ -51,14 +59,18 @@ class LlamaCppBackend:
         router = props.get("role") == "router"
         listed = tuple(entries(listing, self.spec.name))
         if not router:
-            busy = await self._busy("/slots") if listed and props.get("endpoint_slots") else None
+            busy = None
+            if listed and props.get("endpoint_slots") and not props.get("is_sleeping"):
+                busy = await self._busy(listed[0]["id"], "/slots", None)
             return tuple(replace(_single_facts(entry, props), busy=busy) for entry in listed)
         self._events.follow()
+        self._most = first_int(props, "max_instances")
         files = await asyncio.to_thread(lambda: [self._file_of(entry) for entry in listed])
         return tuple([await self._routed(*pair) for pair in zip(listed, files, strict=True)])
 
     async def stream(self, call: Call) -> Stream:
         """See `Backend`."""
+        self._idle.pop(call.model, None)
         body = stream_body(call, usage=self.spec.stream_usage)
         return await open_stream(
             self._client, await self._client.post("/v1" + PATHS[call.kind], body)
@@ -66,26 +78,31 @@ class LlamaCppBackend:
 
     async def embed(self, call: Call) -> dict[str, Any]:
         """See `Backend`."""
+        self._idle.pop(call.model, None)
         body = {**call.body, "model": call.model}
         return await self._client.post_json("/v1/embeddings", body, timeout=None)
 
     async def load(self, call: Call) -> None:
         """See `Backend`: the router says yes at once, and the child serves later."""
+        await self._end_sleeper(call.model)
         await self._tell("/models/load", call.model, "already running")
         while (state := await self._state_of(call.model)) != "loaded":
+            if state == "sleeping":  # its server is there without the model, until it has to work
+                asked = {"model": call.model, "content": ""}
+                await self._client.post_json("/tokenize", asked, timeout=None)
+                return
             if state != "loading":
                 raise UpstreamError(f"{self.spec.name}: model {call.model} failed to load")
             await asyncio.sleep(_LOOK_PAUSE)
 
     async def unload(self, model: str) -> bool:
-        """See `Backend`: a router can, if it loads again by itself."""
-        props = await self._props()
-        if props.get("role") != "router" or props.get("models_autoload") is False:
+        """See `Backend`: a router can."""
+        if (await self._props()).get("role") != "router":
             return False
         async with self._ending:
             await self._tell("/models/unload", model, "not running")
             for _ in range(_UNLOAD_LOOKS):  # it says yes at once, and the child ends a little later
-                if await self._state_of(model) != "loaded":
+                if await self._state_of(model) not in ("loaded", "sleeping"):
                     return True
                 await asyncio.sleep(_LOOK_PAUSE)
         return False
@@ -107,14 +124,15 @@ class LlamaCppBackend:
         await self._client.close()
 
     def _file_of(self, entry: dict[str, Any]) -> str:
-        """The digest of a router's model, whose shape is read from its file where that is here."""
+        """The digest of a router's model, whose size and shape are read where its file is here."""
         digest = _file_digest(entry)
-        if digest not in self._caches:
+        if digest not in self._files:
+            path = Path(_argument(entry, "-m", "--model"))
             try:
-                header = read_header(Path(_argument(entry, "-m", "--model")))
+                header = read_header(path)
             except (OSError, GGUFError):
                 header = {}
-            self._caches[digest] = cache_of(header)
+            self._files[digest] = _file_bytes(path), cache_of(header)
         return digest
 
     async def _routed(self, entry: dict[str, Any], digest: str) -> ModelFacts:
@@ -131,10 +149,14 @@ class LlamaCppBackend:
                 if "props" not in self._told.get(digest, {}):
                     props = await self._props("/props" + query)
                     self._told[digest] = {**self._told.get(digest, {}), "props": props}
-                busy = await self._busy("/slots" + query)
+                sleeps = float(_argument(entry, "--sleep-idle-seconds") or 0.0)
+                rest = sleeps + 1.0 if sleeps > 0.0 else 0.0
+                busy = await self._busy(entry["id"], "/slots" + query, rest)
         told = {"meta": {}, **self._told.get(digest, {})}
-        facts = _router_facts({**entry, **told}, digest, self._caches[digest])
-        return replace(facts, busy=busy)
+        size, cache = self._files[digest]
+        facts = _router_facts({**entry, **told}, digest, cache)
+        size = facts.size_bytes or size
+        return replace(facts, busy=busy, size_bytes=size, beside=self._most)
 
     async def _tell(self, path: str, model: str, done: str) -> None:
         """Have a router load or unload. done: what it answers where that is so already."""
@@ -144,20 +166,44 @@ class LlamaCppBackend:
             if error.upstream_status != 400 or done not in error.message:
                 raise
 
-    async def _state_of(self, model: str) -> str:
-        """A model's state as a router lists it, "" for one that it does not have."""
-        listing = await self._client.get_json("/v1/models")
-        found = {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
-        return found.get(model, "")
+    async def _end_sleeper(self, model: str) -> None:
+        """Before a load by a full router, which counts what sleeps and would put out any."""
+        states = await self._states()
+        running = [name for name, state in states.items() if state in _RUNNING]
+        if self._most and model not in running and len(running) >= self._most:
+            asleep = (name for name in running if states[name] == "sleeping")
+            if first := next(asleep, None):
+                await self.unload(first)
 
-    async def _busy(self, path: str) -> int | None:
+    async def _states(self) -> dict[str, str]:
+        """Model -> its state as a router lists it."""
+        listing = await self._client.get_json("/v1/models")
+        return {entry["id"]: _state(entry) for entry in entries(listing, self.spec.name)}
+
+    async def _state_of(self, model: str) -> str:
+        """ "" for a model that the router does not have."""
+        return (await self._states()).get(model, "")
+
+    async def _busy(self, model: str, path: str, rest: float | None) -> int | None:
         """How many slots are at work. It is answered between two steps of a generation, which may
-        take long, so it is not waited for; None is 'not known'."""
+        take long, so it is not waited for; None is 'not known'.
+
+        rest: seconds that an idle model is left alone, for the question would keep it awake;
+        None for as long as it has been idle."""
+        now = time.monotonic()
+        since, asked = self._idle.get(model, (now, float("-inf")))
+        if now - asked <= (asked - since if rest is None else rest):
+            return 0
         try:
             slots = await self._client.get_list(path, timeout=_SLOTS_SECONDS)
         except UpstreamError:
             return None
-        return sum(isinstance(slot, dict) and slot.get("is_processing") is True for slot in slots)
+        busy = sum(isinstance(slot, dict) and slot.get("is_processing") is True for slot in slots)
+        if busy:
+            self._idle.pop(model, None)
+        else:
+            self._idle[model] = since, time.monotonic()
+        return busy
 
     async def _props(self, path: str = "/props") -> dict[str, Any]:
         try:
@@ -262,6 +308,19 @@ def _argument(entry: dict[str, Any], *names: str) -> str:
 def _file_name(path: object) -> str | None:
     """The file's name, which says more than the name that a server was told to show."""
     return PurePath(path).name if isinstance(path, str) and path.endswith(".gguf") else None
+
+
+def _file_bytes(path: Path) -> int | None:
+    """Of all parts of a model's file; None where it is not on this machine."""
+    parted = _PARTED.fullmatch(path.name)
+    names = [path.name]
+    if parted:
+        first, of = parted.groups()
+        names = [f"{first}-{number:05}-of-{of}.gguf" for number in range(1, int(of) + 1)]
+    try:
+        return sum(path.with_name(name).stat().st_size for name in names) if path.name else None
+    except OSError:
+        return None
 
 
 def _file_digest(entry: dict[str, Any]) -> str:

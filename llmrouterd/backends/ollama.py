@@ -30,6 +30,7 @@ from llmrouterd.backends.ollama_wire import (
 )
 from llmrouterd.backends.stream import FrameStream, stream_error
 from llmrouterd.errors import (
+    UpstreamBusy,
     UpstreamError,
     UpstreamInterrupted,
     UpstreamInvalid,
@@ -38,13 +39,13 @@ from llmrouterd.errors import (
 from llmrouterd.sse import DONE, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from llmrouterd.backends.base import Call, Stream
     from llmrouterd.backends.connection import Response
     from llmrouterd.policy import BackendSpec
 
-_UNLOAD_SECONDS = 30.0
+_UNLOAD_SECONDS, _LOOK_PAUSE = 30.0, 0.1
 _MAX_LINE = 16 * 1024 * 1024
 # Ollama's word for a capability -> ours.
 _CAPABILITIES = {"completion": "chat"}
@@ -80,22 +81,14 @@ class OllamaBackend:
 
     async def stream(self, call: Call) -> Stream:
         """See `Backend`."""
-        keep_alive = parse_keep_alive(call.keep_alive)
         build = chat_request if call.kind == "chat" else generate_request
         path = "/api/chat" if call.kind == "chat" else "/api/generate"
-        try:
-            body = build(call.body, model=call.model, keep_alive=keep_alive, num_ctx=call.num_ctx)
-        except Untranslatable as error:
-            raise _not_for_ollama(error) from error
-        response = await self._client.post(path, body)
+        response = await self._client.post(path, _translated(build, call))
         return OllamaStream(self._client, response, call)
 
     async def embed(self, call: Call) -> dict[str, Any]:
         """See `Backend`."""
-        try:
-            body = embed_request(call.body, call.model, parse_keep_alive(call.keep_alive))
-        except Untranslatable as error:
-            raise _not_for_ollama(error) from error
+        body = _translated(embed_request, call)
         answer = await self._client.post_json("/api/embed", body, timeout=None)
         try:
             return embed_response(
@@ -112,14 +105,23 @@ class OllamaBackend:
         keep_alive = parse_keep_alive(call.keep_alive)
         if keep_alive is not None:
             body["keep_alive"] = keep_alive
-        if call.num_ctx and call.kind != "embeddings":
+        if call.num_ctx:
             body["options"] = {"num_ctx": call.num_ctx}
         await self._client.post_json(path, body, timeout=None)
 
     async def unload(self, model: str) -> bool:
-        """See `Backend`."""
+        """See `Backend`: it says yes at once, and lets the model go when nobody uses it."""
         body = {"model": model, "keep_alive": 0}
-        await self._client.post_json("/api/generate", body, timeout=_UNLOAD_SECONDS)
+        try:
+            async with asyncio.timeout(_UNLOAD_SECONDS):
+                await self._client.post_json("/api/generate", body, timeout=None)
+                while await self.footprint(model) is not None:
+                    await asyncio.sleep(_LOOK_PAUSE)
+        except TimeoutError:
+            text = (
+                f"{self.spec.name} still holds {model} after {_UNLOAD_SECONDS:g} s: others use it."
+            )
+            raise UpstreamBusy(text, retry_after=5) from None
         return True
 
     async def footprint(self, model: str) -> Footprint | None:
@@ -158,8 +160,16 @@ class OllamaBackend:
             return ShownModel()
 
 
+def _translated(build: Callable[..., dict[str, Any]], call: Call) -> dict[str, Any]:
+    """The call in Ollama's words. Where its API has none, a backend of another type may have."""
+    keep_alive = parse_keep_alive(call.keep_alive)
+    try:
+        return build(call.body, model=call.model, keep_alive=keep_alive, num_ctx=call.num_ctx)
+    except Untranslatable as error:
+        raise _not_for_ollama(error) from error
+
+
 def _not_for_ollama(error: Untranslatable) -> UpstreamStatus:
-    """A request that Ollama's API has no words for; a backend of another type may have them."""
     said = {"message": str(error), "type": "invalid_request_error", "param": error.field}
     found = UpstreamStatus(str(error), upstream_status=400, body={"error": said})
     found.retryable = True
@@ -196,6 +206,7 @@ def _facts(tag: TaggedModel, shown: ShownModel, running: RunningModel | None) ->
         movable=tag.remote_host is None,
         cache=shown.cache,
         memory=(running.size_vram or running.size) if running is not None else None,
+        expires=running.expires_at if running is not None else None,
     )
 
 

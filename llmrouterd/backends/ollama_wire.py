@@ -20,25 +20,26 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Of an OpenAI request's top level, what Ollama reads inside `options`, by its name there.
-_OPTIONS = {
-    name: name
-    for name in sorted(
-        words(
-            "temperature top_p top_k min_p typical_p seed stop repeat_penalty repeat_last_n"
-            " presence_penalty frequency_penalty num_ctx num_predict num_keep num_batch num_gpu"
-            " num_thread main_gpu use_mmap draft_num_predict"
-        )
-    )
-} | {"repetition_penalty": "repeat_penalty", "max_tokens": "num_predict"}
-
-_CHAT_TRANSLATED = words(
-    "model messages stream stream_options options keep_alive max_completion_tokens n tools"
-    " tool_choice functions function_call response_format reasoning_effort reasoning"
-) | frozenset(_OPTIONS)
-_TEXT_TRANSLATED = _CHAT_TRANSLATED - {"messages", "tools", "functions"} | frozenset(
-    {"prompt", "suffix", "echo", "best_of", "logprobs"}
+# What Ollama loads a model with, as it does with `shift`: another value makes it load it again.
+_LOADING = words(
+    "num_ctx num_batch num_gpu main_gpu num_thread use_mmap use_mlock low_vram numa f16_kv"
+    " logits_all vocab_only draft_num_predict"
 )
+# Of an OpenAI request's top level, what Ollama reads inside `options`, by its name there.
+_SAMPLING = words(
+    "temperature top_p top_k min_p typical_p seed stop repeat_penalty repeat_last_n"
+    " presence_penalty frequency_penalty num_predict num_keep"
+)
+_OPTIONS = {name: name for name in sorted(_SAMPLING)}
+_OPTIONS |= {"repetition_penalty": "repeat_penalty", "max_tokens": "num_predict"}
+
+_COMMON = words(
+    "model stream stream_options n options keep_alive max_completion_tokens shift response_format"
+    " reasoning_effort reasoning"
+).union(_LOADING, _OPTIONS)
+_CHAT_TRANSLATED = _COMMON | words("messages tools tool_choice functions function_call")
+_TEXT_TRANSLATED = _COMMON | words("prompt suffix tool_choice function_call echo best_of logprobs")
+_EMBED_TRANSLATED = _COMMON | words("input encoding_format user")
 _MESSAGE_TRANSLATED = words(
     "role content tool_calls function_call tool_call_id tool_name name images thinking"
     " reasoning_content reasoning refusal"
@@ -68,9 +69,9 @@ def chat_request(
 ) -> dict[str, Any]:
     """The `/api/chat` request for an OpenAI chat request; it always asks for a stream.
 
-    `keep_alive` (seconds, or a duration as in Go) and `num_ctx` (tokens) replace the client's
-    where they are not None: another value would make Ollama re-arm its timer or reload the model.
-    A sampling field beside `options` wins over the one inside. Raises Untranslatable.
+    `keep_alive` (seconds, or a duration as in Go) replaces the client's where it is not None.
+    `num_ctx` (tokens, None: Ollama's own) and nothing of the client's decides how the model is
+    loaded. A sampling field beside `options` wins over the one inside. Raises Untranslatable.
     """
     _require_one(body, "n")
     request = {k: v for k, v in body.items() if k not in _CHAT_TRANSLATED and v is not None}
@@ -123,7 +124,7 @@ def _set_common(
     keep_alive: int | str | None,
     num_ctx: int | None,
 ) -> None:
-    """Set what a chat and a completion say alike: options, format, think, keep_alive."""
+    """Set what all requests say alike: options, format, think, keep_alive."""
     options = _options(body)
     if num_ctx is not None:
         options["num_ctx"] = num_ctx
@@ -144,7 +145,7 @@ def _options(body: Mapping[str, Any]) -> dict[str, Any]:
     given = body.get("options")
     if given is not None and not isinstance(given, Mapping):
         raise Untranslatable("options", "must be an object of Ollama's options")
-    options = dict(given or {})
+    options = {k: v for k, v in (given or {}).items() if k not in _LOADING}
     for field, name in _OPTIONS.items():
         value = body.get(field)
         if value is not None:
@@ -341,18 +342,17 @@ def _arguments(arguments: object) -> dict[str, Any]:
 
 
 def embed_request(
-    body: Mapping[str, Any], model: str, keep_alive: int | str | None
+    body: Mapping[str, Any], *, model: str, keep_alive: int | str | None, num_ctx: int | None
 ) -> dict[str, Any]:
     """The `/api/embed` request for an OpenAI embeddings request. Raises Untranslatable."""
     given = body.get("input")
     listed = given if isinstance(given, list) else [given]
     if not listed or not all(isinstance(text, str) for text in listed):
         raise Untranslatable("input", "Ollama takes a string or a list of strings, not tokens")
-    ours = ("model", "input", "keep_alive", "encoding_format", "user")
-    request = {k: v for k, v in body.items() if k not in ours and v is not None}
+    request = {k: v for k, v in body.items() if k not in _EMBED_TRANSLATED and v is not None}
     request |= {"model": model, "input": given}
-    kept = body.get("keep_alive") if keep_alive is None else keep_alive
-    return request if kept is None else {**request, "keep_alive": kept}
+    _set_common(request, body, keep_alive=keep_alive, num_ctx=num_ctx)
+    return request
 
 
 def embed_response(

@@ -78,8 +78,8 @@ def classify(
         user=context.user,
         preset=context.preset,
         tool_loop=messages[-1].role in ("tool", "function"),
-        text_rules=frozenset(
-            rule.name
+        texts=frozenset(
+            rule.when.text
             for rule in policy.rules
             if rule.when.text is not None and re2.search(f"(?i){rule.when.text}", words)
         ),

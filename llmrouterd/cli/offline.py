@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,7 +19,7 @@ from llmrouterd.errors import ConfigError, RouterError
 from llmrouterd.explanation import describe, describe_signals, explain_candidates, in_words
 from llmrouterd.replay.why_not import describe_why_not, why_not
 from llmrouterd.settings import read_settings
-from llmrouterd.signals import RequestContext
+from llmrouterd.signals import RequestContext, context_named
 
 if TYPE_CHECKING:
     import argparse
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 _MOST_HITS = 10
-# What a line says besides the request.
-_ABOUT = ("id", "client", "task")
 
 
 def classify_command(options: argparse.Namespace) -> int:
@@ -106,11 +105,9 @@ def _decider(
         return None
 
     def work(item: dict[str, Any]) -> dict[str, Any]:
-        body = {key: value for key, value in item.items() if key not in _ABOUT}
-        chat = parse_request("chat", orjson.dumps(body), policy.validators)
+        chat = parse_request("chat", orjson.dumps(item), policy.validators)
         ask = resolve(chat.model, policy, catalog)
-        client, task = (str(item.get(name) or "") for name in ("client", "task"))
-        context = RequestContext(preset=ask.preset, client=client, task=task)
+        context = replace(context_named(chat.raw), preset=ask.preset)
         signals = classify(chat, policy, context)
         return render(decide(signals, policy, catalog, load, ask), catalog, policy)
 

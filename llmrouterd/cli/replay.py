@@ -8,11 +8,14 @@ import re
 import sqlite3
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmrouterd import data
 from llmrouterd.app import database_path
 from llmrouterd.config import load_policy
+from llmrouterd.config.files import rules_folder
 from llmrouterd.errors import ConfigError
 from llmrouterd.replay.comparison import Comparison, Expected, compare, describe_comparison, summary
 from llmrouterd.replay.reading import read_decisions
@@ -21,6 +24,8 @@ from llmrouterd.settings import read_settings
 
 if TYPE_CHECKING:
     import argparse
+
+    from llmrouterd.policy import Policy
 
 EXIT_SAME, EXIT_CHANGED, EXIT_TROUBLE = 0, 1, 2
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -41,10 +46,10 @@ def replay_command(options: argparse.Namespace) -> int:
     settings = read_settings(os.environ, options.policy)
     try:
         since = seconds_of(options.since)
-        policy = load_policy(settings)
+        policy = _edited(options.policy)
         path = Path(options.database) if options.database else database_path(policy, settings)
         records = read_decisions(path, time.time() - since, options.limit)
-        compared = compare(records, Replayer(policy))
+        compared = compare(records, Replayer(policy), active=_active() if options.policy else None)
     except (ConfigError, ValueError) as error:
         print(error, file=sys.stderr)
         return EXIT_TROUBLE
@@ -56,6 +61,24 @@ def replay_command(options: argparse.Namespace) -> int:
     else:
         print(in_words(compared))
     return EXIT_CHANGED if compared.changed else EXIT_SAME
+
+
+def _edited(file: str | None) -> Policy:
+    """The policy to try. A copy elsewhere is read as if it lay in the active policy's place, as
+    the page does, unless it has lexicons of its own beside it."""
+    own, active = read_settings(os.environ, file), read_settings(os.environ)
+    alone = rules_folder(replace(own, rules=None)) != data.RULES
+    if alone or active.policy == data.DEFAULT_POLICY:
+        return load_policy(own)
+    return load_policy(active, file=own.policy)
+
+
+def _active() -> Policy | None:
+    """The active policy; None where it has problems, which are not those of the edit."""
+    try:
+        return load_policy(read_settings(os.environ))
+    except ConfigError:
+        return None
 
 
 def in_words(compared: Comparison) -> str:

@@ -203,11 +203,12 @@ def _memory(live: Mapping[str, Any]) -> Section:
                 marks.append(f"{held['in_flight']} answering")
             if held["waiting"]:
                 marks.append(f"{held['waiting']} waiting")
-            size = f"{held['bytes'] / _GIB:.1f} GiB"
+            taken = held["bytes"] or 0
+            size = f"{taken / _GIB:.1f} GiB" if taken else "-"
             name = held["model"] + (f" ({', '.join(marks)})" if marks else "")
             paint = "good" if held["in_flight"] else ""
             shown = Cell("" if speed is None else f"{speed:.0f}")
-            rows.append((Cell(size), Cell(_bar(held["bytes"], total)), shown, Cell(name, paint)))
+            rows.append((Cell(size), Cell(_bar(taken, total)), shown, Cell(name, paint)))
     for model, speed in speeds.items():  # those of an API, and those that are gone again
         rows.append((Cell("-"), Cell(""), Cell(f"{speed:.0f}"), Cell(model)))
     return _section(columns, rows, "nothing is loaded")

@@ -44,13 +44,14 @@ def _lexicon_schema() -> dict[str, Any]:
     return schema
 
 
-def load_policy(settings: Settings, text: bytes | None = None) -> Policy:
-    """Read and check everything. text: of the policy, instead of what its file has now. Raises
-    ConfigError with all problems."""
-    name = str(settings.policy)
+def load_policy(settings: Settings, text: bytes | None = None, file: Path | None = None) -> Policy:
+    """Read and check everything. text: of the policy, instead of what its file has now. file: is
+    read as if it lay in the policy's place. Raises ConfigError with all problems."""
+    file = file or settings.policy
+    name = str(file)
     files = fingerprint(settings)  # before they are read: what is written meanwhile is an edit
     try:
-        content = settings.policy.read_bytes() if text is None else text
+        content = file.read_bytes() if text is None else text
     except OSError as error:
         problem = Problem(
             file=name, line=1, column=1, path="$", message=f"cannot be read: {error.strerror}"

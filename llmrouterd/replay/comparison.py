@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from llmrouterd.decision import Decision
+    from llmrouterd.policy import Policy
     from llmrouterd.replay.recorded import Recorded, Replayer
 
 _MOST_SHOWN = 5
@@ -56,7 +57,7 @@ class Move(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Affected:
     """One decision that changes. gain: points by which the new policy prefers the new choice, None
-    where it would not have the old one at all."""
+    where it would not have the old one at all, or there was none."""
 
     id: str
     at: float
@@ -70,7 +71,8 @@ class Affected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """skipped: decisions that were stored without what re-deciding needs."""
+    """skipped: decisions that were stored without what re-deciding needs. new_texts: `when.text` of
+    the new policy that the recorded requests were not searched for."""
 
     decisions: int = 0
     skipped: int = 0
@@ -79,20 +81,26 @@ class Comparison:
     before: Expected = field(default_factory=Expected)
     after: Expected = field(default_factory=Expected)
     affected: tuple[Affected, ...] = ()
+    new_texts: tuple[str, ...] = ()
 
 
 class _Change(NamedTuple):
     gain: float | None
     recorded: Recorded
     before: Mapping[str, Any]
-    after: Mapping[str, Any] | None
+    after: Mapping[str, Any]
 
 
 def compare(
-    records: Iterable[Recorded | None], after: Replayer, before: Replayer | None = None
+    records: Iterable[Recorded | None],
+    after: Replayer,
+    before: Replayer | None = None,
+    active: Policy | None = None,
 ) -> Comparison:
     """What `after` would decide, against what was decided, or against what `before` would. None
-    among the records is one that cannot be re-decided."""
+    among the records is one that cannot be re-decided. active: the policy that they were read by,
+    where it is neither."""
+    searched = active or (before or after).policy
     skipped = 0
     pairs: list[tuple[Choice, Choice]] = []
     changes: list[_Change] = []
@@ -101,14 +109,8 @@ def compare(
             skipped += 1
             continue
         decision = after.decide(recorded)
-        old = recorded.described
-        if before is not None:
-            made = before.decide(recorded)
-            if made is None:
-                skipped += 1
-                continue
-            old = describe(made)
-        new = describe(decision) if decision is not None else None
+        old = recorded.described if before is None else describe(before.decide(recorded))
+        new = describe(decision)
         pair = _choice(old), _choice(new)
         pairs.append(pair)
         if pair[0].model != pair[1].model:
@@ -127,11 +129,16 @@ def compare(
         before=_expected([one for one, _ in pairs]),
         after=_expected([other for _, other in pairs]),
         affected=tuple(_affected(change) for change in changes),
+        new_texts=tuple(sorted(_texts(after.policy) - _texts(searched))),
     )
 
 
-def _choice(described: Mapping[str, Any] | None) -> Choice:
-    if described is None or not described["ranked"]:
+def _texts(policy: Policy) -> set[str]:
+    return {rule.when.text for rule in policy.rules if rule.when.text is not None}
+
+
+def _choice(described: Mapping[str, Any]) -> Choice:
+    if not described["ranked"]:
         return Choice(None)
     first = described["ranked"][0]
     standing = first.get("standing")
@@ -145,12 +152,10 @@ def _choice(described: Mapping[str, Any] | None) -> Choice:
     )
 
 
-def _gain(decision: Decision | None, model: str | None) -> float | None:
+def _gain(decision: Decision, model: str | None) -> float | None:
     """See `Affected.gain`."""
-    totals = {one.model: one.total for one in decision.ranked} if decision is not None else {}
-    if decision is None or model not in totals:
-        return None
-    return decision.ranked[0].total - totals[model]
+    totals = {one.model: one.total for one in decision.ranked}
+    return decision.ranked[0].total - totals[model] if model in totals else None
 
 
 def _extent(change: _Change) -> float:
@@ -172,16 +177,15 @@ def _expected(choices: list[Choice]) -> Expected:
 
 
 def _affected(change: _Change) -> Affected:
-    before, after = dict(change.before), change.after
     return Affected(
         id=change.recorded.id,
         at=change.recorded.at,
         category=change.recorded.signals.category,
-        before=str(before["model"]),
-        after=_NOBODY if after is None else str(after["model"]),
+        before=change.before["model"] or _NOBODY,
+        after=change.after["model"] or _NOBODY,
         gain=None if change.gain is None else round(change.gain, 2),
-        words_before=in_words(before),
-        words_after="no model can serve it" if after is None else in_words(dict(after)),
+        words_before=in_words(dict(change.before)),
+        words_after=in_words(dict(change.after)),
     )
 
 
@@ -198,8 +202,9 @@ def summary(compared: Comparison) -> str:
     """One line."""
     if not compared.decisions:
         return "there are no recorded requests to try this edit on"
+    unread = "; new `when.text` shows in new requests only" if compared.new_texts else ""
     if not compared.changed:
-        return f"this edit changes none of {compared.decisions} recorded requests"
+        return f"this edit changes none of {compared.decisions} recorded requests{unread}"
     whole = compared.decisions
     most = compared.moves[0]
     text = f"this edit moves {_share(compared.changed, whole)} of {whole} recorded requests"
@@ -207,13 +212,15 @@ def summary(compared: Comparison) -> str:
         text += f", {_share(most.number, whole)}"
     text += f" from {most.before} to {most.after}"
     before, after = compared.before, compared.after
-    text += f", {_signed(after.wait - before.wait, 1)} s median wait"
-    text += f", {_signed(100 * (after.quality - before.quality), 1)} points quality"
+    if max(before.refused, after.refused) < whole:  # of no choice there is no quality
+        text += f", {_signed(after.wait - before.wait, 1)} s median wait"
+        text += f", {_signed(100 * (after.quality - before.quality), 1)} points quality"
     if before.dollars or after.dollars:
         text += f", {_signed(after.dollars - before.dollars, 2)} dollars"
-    if after.refused > before.refused:
-        text += f"; {after.refused - before.refused} would be refused"
-    return text
+    more = after.refused - before.refused
+    if more:
+        text += f"; {abs(more)} would {'be refused' if more > 0 else 'no longer be refused'}"
+    return text + unread
 
 
 def _signed(value: float, digits: int) -> str:

@@ -71,9 +71,8 @@ def read_world(
 
 def _lasting(facts: ModelFacts) -> ModelFacts:
     """Without what is of the moment; a decision's `Load` has that."""
-    return replace(
-        facts, slots=None, loaded=None, movable=False, memory=None, cache=None, busy=None
-    )
+    lasting = replace(facts, slots=None, loaded=None, movable=False, memory=None, cache=None)
+    return replace(lasting, busy=None, expires=None)
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from llmrouterd.assemble import build_model
 from llmrouterd.catalog import Catalog, build_catalog
 from llmrouterd.catalog_file import read_load
-from llmrouterd.decision import Ask, Decision, decide
-from llmrouterd.errors import BudgetSpent, NoCapableModel, NoModelAvailable
+from llmrouterd.decision import Ask, Decision, consider
 from llmrouterd.signals import Signals
 
 if TYPE_CHECKING:
@@ -36,9 +35,10 @@ class Recorded:
     seen: Mapping[str, Sighting]
 
     @property
-    def model(self) -> str:
-        """The model that was chosen."""
-        return str(self.described["model"])
+    def model(self) -> str | None:
+        """The model that was chosen, None where the request was refused."""
+        model: str | None = self.described["model"]
+        return model
 
 
 def read_recorded(
@@ -48,7 +48,9 @@ def read_recorded(
     KeyError, TypeError or ValueError where it is of a version that cannot be read."""
     known = {field.name for field in fields(Signals)}
     given = {name: value for name, value in described["signals"].items() if name in known}
-    for name in ("needs", "text_rules"):
+    if described["signals"].get("text_rules"):
+        raise ValueError("it has the names of the rules whose text matched, not the texts")
+    for name in ("needs", "texts"):
         given[name] = frozenset(given.get(name) or ())
     return Recorded(
         id=row["id"],
@@ -70,20 +72,14 @@ class Replayer:
         self._models: dict[str, Model | None] = {}
         self._catalogs: dict[str, Catalog] = {}
 
-    def decide(self, recorded: Recorded) -> Decision | None:
-        """What this policy would have decided; None where it would have refused."""
-        catalog = self._catalog(recorded)
+    def decide(self, recorded: Recorded) -> Decision:
+        """What this policy would have decided; nothing is ranked where it would have refused."""
+        catalog, described = self._catalog(recorded), recorded.described
         ask = None
-        if recorded.described["mode"] == "explicit":
-            ids = [candidate["model"] for candidate in recorded.described["ranked"]]
-            models = tuple(catalog.by_id[id_] for id_ in ids if id_ in catalog.by_id)
-            if not models:
-                return None
-            ask = Ask("", models)
-        try:
-            return decide(recorded.signals, self.policy, catalog, recorded.load, ask)
-        except (BudgetSpent, NoCapableModel, NoModelAvailable):
-            return None
+        if described["mode"] == "explicit":
+            ids = [each["model"] for each in (*described["ranked"], *described["rejected"])]
+            ask = Ask("", tuple(catalog.by_id[id_] for id_ in ids if id_ in catalog.by_id))
+        return consider(recorded.signals, self.policy, catalog, recorded.load, ask)
 
     def _catalog(self, recorded: Recorded) -> Catalog:
         found = self._catalogs.get(recorded.world)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmrouterd.decision import Ask, Decision, decide
-from llmrouterd.errors import BudgetSpent, NoCapableModel, NoModelAvailable
+from llmrouterd.decision import Ask, Decision, consider
 from llmrouterd.policy import Weights
 
 if TYPE_CHECKING:
@@ -114,11 +113,8 @@ def _chooses(decision: Decision, policy: Policy, name: str, model: str) -> Calla
                 rule = replace(rule, weights={**rule.weights, decision.preset: weights})
             rules.append(rule)
         other = replace(policy, rules=tuple(rules))
-        try:
-            made = decide(decision.signals, other, decision.catalog, decision.load, ask)
-        except (BudgetSpent, NoCapableModel, NoModelAvailable):
-            return False
-        return made.ranked[0].model == model
+        made = consider(decision.signals, other, decision.catalog, decision.load, ask)
+        return bool(made.ranked) and made.ranked[0].model == model
 
     return chooses
 
@@ -184,9 +180,12 @@ def why_not_in_words(found: WhyNot) -> str:
     if found.model == found.chosen:
         return f"{found.model} was chosen."
     if found.gate:
-        return f"not {found.model}: {found.reason} ({found.gate})"
+        return f"{found.model} was not chosen: {found.reason} ({found.gate})"
     lost = sum(gap.chosen - gap.other for gap in found.terms)
-    lines = [f"not {found.model}: place {found.place}, {lost:.1f} points behind {found.chosen}"]
+    lines = [
+        f"{found.model} was not chosen: place {found.place}, {lost:.1f} points behind "
+        f"{found.chosen}"
+    ]
     for gap in found.terms:
         if abs(gap.other - gap.chosen) >= 0.05:
             lines.append(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 class Host:
     """`waiting` and `running` hold the tickets, `loaded` what the backends say is in memory."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, reuse: Reuse | None = None) -> None:
         self.limits = limits or Limits()
         self.models: dict[str, ModelNeeds] = {}
         self.served: frozenset[str] = frozenset()
@@ -48,7 +48,7 @@ class Host:
         self.running: list[Ticket] = []
         self.foreign = 0
         self.moving: Moving | None = None
-        self.reuse = Reuse()
+        self.reuse = reuse or Reuse()
         self._turns: dict[tuple[str, int], float] = {}
         self._turn = 0.0
         self._numbers = 0
@@ -166,12 +166,12 @@ class Host:
         """Our requests that a model answers now."""
         return [ticket for ticket in self.running if ticket.model == model]
 
-    def see_busy(self, model: str, busy: int, asked_at: float) -> None:
-        """A backend told how many requests it was answering. What ours have just begun or ended
-        says nothing of others."""
-        live = self.loaded.get(model)
-        if live is None or asked_at - live.used > 1.0:
-            self._traffic.see_others(model, max(0, busy - len(self.in_flight(model))), asked_at)
+    def see_busy(self, model: str, busy: int, asked_at: float, expires: str | None = None) -> None:
+        """A backend told how many requests it was answering, and when it would let the model go."""
+        live, ours = self.loaded.get(model), len(self.in_flight(model))
+        used = max(live.used if live else NEVER, self._moved_at.get(model, NEVER))
+        self._traffic.see_expiry(model, expires, asked_at, asked_at if ours else used)
+        self._traffic.see_others(model, max(0, busy - ours), asked_at, used)
 
     def elsewhere(self, model: str, now: float) -> int:
         """Requests of other clients that a model was answering when its backend was asked last;
@@ -239,8 +239,8 @@ class Host:
             busy=len(self.in_flight(name)) + self.elsewhere(name, now),
             waiting=len(self._in_queue(name)),
             age=now - live.since,
-            idle=now - live.used,
-            chat_idle=now - live.chatted,
+            idle=now - max(live.used, self._traffic.used(name)),
+            chat_idle=now - max(live.chatted, self._traffic.used(name)),
             cost=again * needs.load_seconds,
             fixed=needs.pinned or not needs.movable,
             fleeting=live.fleeting,
@@ -364,8 +364,8 @@ class Host:
         if self._is_ready(model):
             return Plan("ready")
         needs = self.models[model]
-        wanted = Wanted(model, self.size_of(model), needs.apart, background, urgent)
-        return plan(room, wanted)
+        size = self.size_of(model)
+        return plan(room, Wanted(model, size, needs.apart, background, urgent, needs.beside))
 
     def _expected_wait(self, model: str, found: Plan, priority: int, now: float) -> float:
         """Seconds until a request that came now could start, its own load not counted; a rough

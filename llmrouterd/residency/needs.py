@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, TypedDict
 
 from llmrouterd.footprint import estimate
@@ -95,6 +96,7 @@ def model_needs(
         answer_seconds=_ANSWER_TOKENS / _decode(model, policy),
         pinned=model.pinned,
         movable=facts is not None and facts.movable,
+        beside=facts.beside if facts else None,
         apart=frozenset(
             other
             for other in (others if groups else ())
@@ -114,7 +116,7 @@ def _decode(model: Model, policy: Policy) -> float:
 
 
 def memory_of(model: Model, facts: ModelFacts | None) -> _Memory:
-    """What a model takes once it is loaded: declared, measured, or estimated."""
+    """What a model takes once it is loaded: declared, measured, estimated, or unknown."""
     if model.vram:
         return {"size": model.vram, "basis": "declared"}
     context = model.num_ctx or model.context
@@ -124,6 +126,8 @@ def memory_of(model: Model, facts: ModelFacts | None) -> _Memory:
     chosen = model.num_ctx or told  # else Ollama itself chooses the context
     if measured and (not at or not context or not chosen or at == context * slots):
         return {"size": measured, "basis": "measured"}
+    if not model.size_bytes and not measured:
+        return {"size": 0, "basis": "unknown"}
 
     def of(tokens: int | None) -> Footprint:
         known = cache.of(tokens) * slots if cache and tokens else None
@@ -132,8 +136,6 @@ def memory_of(model: Model, facts: ModelFacts | None) -> _Memory:
     size, error = of(context)
     if measured and at:  # all but the cache stays as it was measured
         size += measured - of(at // slots).bytes
-    elif not model.size_bytes:
-        size = 0
     return {"size": size, "basis": "estimated", "error": error}
 
 
@@ -144,6 +146,11 @@ def never_fit(limits: Limits, needs: Mapping[str, ModelNeeds]) -> tuple[str, ...
     found = []
     if limits.most is not None and len(pinned) > limits.most:
         found.append(f"{len(pinned)} models are pinned, and at most {limits.most} are loaded")
+    for backend, names in groupby(sorted(pinned), key=lambda name: name.partition("/")[0]):
+        same = list(names)
+        most = needs[same[0]].beside
+        if most is not None and len(same) > most:
+            found.append(f"{', '.join(same)} are pinned, and {backend} holds at most {most}")
     if budget is None:
         return tuple(found)
     kept = sum(needs[name].size for name in pinned)

@@ -15,6 +15,7 @@ from llmrouterd.residency.host import Host
 from llmrouterd.residency.moves import Abandoned, Loads, hold, take_back, unload
 from llmrouterd.residency.needs import host_limits, needs_by_host, never_fit
 from llmrouterd.residency.past import Past
+from llmrouterd.residency.reuse import Reuse
 from llmrouterd.residency.ticket import CHAT, PRIORITIES, ModelNeeds, Ticket
 
 if TYPE_CHECKING:
@@ -59,10 +60,12 @@ class Places:
         self._errors: dict[str, UpstreamError] = {}
         self._loads = Loads()
         self._moves: set[asyncio.Task[bool]] = set()
+        self._pins: set[str] = set()
         self._reported: dict[str, tuple[tuple[ModelFacts, ...], float]] = {}
         self._made_of: tuple[Policy, Catalog, tuple[MemoryPool, ...]] | None = None
         self.cards = Cards(self._see_cards)
         self.past = Past()
+        self.reuse = Reuse(_hour_of_day)
         self._asked_at = float("-inf")
         self.changed: Callable[[], None] = lambda: None
         self.on_load: Callable[[Model, float], None] = lambda model, seconds: None
@@ -86,23 +89,20 @@ class Places:
             spec = policy.backend(model.backend)
             if spec is not None:
                 self._known[model.id] = model, spec
-        by_host, pins = needs_by_host(policy, snapshot.catalog, facts), self._pins()
+        by_host = needs_by_host(policy, snapshot.catalog, facts)
         for name in by_host.keys() | self.hosts.keys():
-            host = self.hosts.setdefault(name, Host())
+            host = self.hosts.setdefault(name, Host(reuse=self.reuse))
             needs = by_host.get(name, {})
             host.configure(host_limits(name, policy, self.cards.pools), needs, now)
             self._warn(name, never_fit(host.limits, needs))
         for backend, reported in self._reported.items():
             self.report(backend, *reported)
-        for pin in self._pins() - pins:
+        pins = {name for needs in by_host.values() for name, each in needs.items() if each.pinned}
+        for pin in pins - self._pins:
             host = self._host_of(pin)
             if pin in host.loaded and (host.moving is None or pin not in host.moving.models):
                 self._begin(hold(self._pool, *self._known[pin]), f"hold:{pin}")
-
-    def _pins(self) -> set[str]:
-        return {
-            name for host in self.hosts.values() for name in host.served if host.models[name].pinned
-        }
+        self._pins = pins
 
     def _warn(self, name: str, misfits: tuple[str, ...]) -> None:
         if misfits != self.misfits.get(name, ()):
@@ -146,11 +146,13 @@ class Places:
             self.leave(ticket)
         return ticket.started is not None
 
-    def waits_for(self, model: str) -> str:
-        """What a request for this model waits for, in words; "" where its backend has it."""
-        host = self._host_of(model)
-        if not any(ticket.model == model for ticket in host.waiting):
+    def waits_for(self, decision: str) -> str:
+        """What the request of this decision waits for, in words; "" where a backend has it."""
+        queued = ((host, each) for host in self.hosts.values() for each in host.waiting)
+        found = next(((host, t.model) for host, t in queued if t.decision == decision), None)
+        if found is None:
             return ""
+        host, model = found
         standing = host.standings((model,), time.monotonic())[model]
         doing = "loading" if standing.state == "loading" else "waiting for"
         seconds = standing.wait
@@ -165,7 +167,7 @@ class Places:
             policy = current.snapshot.policy
             for name, host in self.hosts.items():
                 # What a backend holds that is no more is not ours to put out.
-                gone = [model for model in host.loaded if not policy.backend(_backend_of(model))]
+                gone = [each for each in host.loaded if not policy.backend(each.partition("/")[0])]
                 self._believe(name, host, {}, gone)
             self.past.note({name: host.used for name, host in self.hosts.items()})
             await asyncio.sleep(_TICK_SECONDS)
@@ -239,9 +241,10 @@ class Places:
         loaded = {model: fact.memory for model, fact in told.items() if fact.loaded}
         for name, host in self.hosts.items():
             # Of what it does not list it has nothing in memory.
-            own = {model for model in host.models if _backend_of(model) == backend} - silent
+            own = {each for each in host.models if each.startswith(f"{backend}/")} - silent
             for model in own & told.keys():
-                host.see_busy(model, told[model].busy or 0, asked_at)
+                fact = told[model]
+                host.see_busy(model, fact.busy or 0, asked_at, fact.expires)
             if own:
                 self._believe(name, host, loaded, own, asked_at)
 
@@ -362,6 +365,12 @@ class Places:
         self.mark("evict" if action.reason else "unload", name, action.reason)
         self._on_event("model.unloaded", said)
 
+    def restore(self, uses: Iterable[tuple[str, float]]) -> None:
+        """Learn when models were used before the start: (model, Unix time), the oldest first."""
+        shift = time.monotonic() - time.time()
+        for model, at in uses:
+            self.reuse.used(model, at + shift)
+
     def mark(self, kind: str, model: str, target: str = "") -> None:
         """See `Past.mark`."""
         self.past.mark(kind, model, self._known[model][1].host, target)
@@ -379,10 +388,11 @@ class Places:
         host.set_failed(action.model, time.monotonic(), error.message, rest)
 
 
-def _backend_of(model: str) -> str:
-    return model.partition("/")[0]
-
-
 def _has_say(needs: ModelNeeds) -> bool:
     """Whether a model may have to wait, or to be loaded."""
     return needs.movable or needs.slots is not None
+
+
+def _hour_of_day(now: float) -> int:
+    """Of monotonic seconds, by this machine's time zone."""
+    return time.localtime(time.time() + now - time.monotonic()).tm_hour

@@ -2,12 +2,13 @@
 
 The memory is one pool for all models of a host. A model goes in when it fits; else idle ones are
 put out, the cheapest set that makes enough room; else somebody has to finish first; and a model
-that would not fit into an empty pool beside the pinned ones is refused with the numbers.
+that would not fit into an empty pool beside the pinned ones is refused with the numbers. A model of
+unknown size (0) is taken to need all that the pinned ones leave.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -53,13 +54,15 @@ class Room:
 class Wanted(NamedTuple):
     """The model to make room for. size: bytes. apart: models that must not be loaded beside it.
     background: asked for by a task or by the router itself. urgent: its requests have waited as
-    long as they may, so those that wait for a victim no longer keep it."""
+    long as they may, so those that wait for a victim no longer keep it. beside: models of its
+    backend, itself among them, that are loaded at once at most, None for any number."""
 
     model: str
     size: int
     apart: frozenset[str] = frozenset()
     background: bool = False
     urgent: bool = False
+    beside: int | None = None
 
 
 class Plan(NamedTuple):
@@ -76,6 +79,7 @@ def plan(room: Room, wanted: Wanted) -> Plan:
     """What to do so that `wanted` is loaded."""
     if any(held.model == wanted.model for held in room.held):
         return Plan("ready")
+    room, wanted = _at_worst(room, wanted)
     if room.budget is not None and wanted.size > room.budget - room.foreign - _fixed(room):
         return Plan("refuse", reason=_numbers(room, wanted))
     barred = [held.model for held in room.held if held.fixed and held.model in wanted.apart]
@@ -93,6 +97,17 @@ def plan(room: Room, wanted: Wanted) -> Plan:
     if wanted.background:
         return Plan("refuse", reason="background work does not put out what chats use")
     return Plan("refuse", reason=_numbers(room, wanted))
+
+
+def _at_worst(room: Room, wanted: Wanted) -> tuple[Room, Wanted]:
+    """Those of unknown size with as much as there is, so that a budget is never overdrawn."""
+    if room.budget is None:
+        return room, wanted
+    rest = max(1, room.budget - room.foreign - _fixed(room))
+    held = tuple(
+        each if each.size or each.fixed else each._replace(size=rest) for each in room.held
+    )
+    return replace(room, held=held), wanted._replace(size=wanted.size or rest)
 
 
 def _fixed(room: Room) -> int:
@@ -116,10 +131,18 @@ def _enough(room: Room, wanted: Wanted, victims: tuple[Held, ...]) -> bool:
     left = [held for held in room.held if held not in victims]
     if room.most is not None and len(left) >= room.most:
         return False
+    if wanted.beside is not None and _siblings(left, wanted) >= wanted.beside:
+        return False
     if any(held.model in wanted.apart for held in left):
         return False
     taken = sum(held.size for held in left) + room.foreign + wanted.size
     return room.budget is None or taken <= room.budget
+
+
+def _siblings(held: list[Held], wanted: Wanted) -> int:
+    """How many of these are of the same backend."""
+    backend = wanted.model.partition("/")[0] + "/"
+    return sum(each.model.startswith(backend) for each in held)
 
 
 def _cheapest(room: Room, wanted: Wanted, eligible: list[Held]) -> tuple[Held, ...] | None:
@@ -153,13 +176,16 @@ def _greedy(room: Room, wanted: Wanted, eligible: list[Held]) -> tuple[Held, ...
 
 def _numbers(room: Room, wanted: Wanted) -> str:
     pinned = [held.model for held in room.held if held.fixed]
-    parts = [f"needs {gigabytes(wanted.size)} of {gigabytes(room.budget or 0)}"]
+    of = f" of {gigabytes(room.budget)}" if room.budget is not None else ""
+    parts = [f"needs {gigabytes(wanted.size)}{of}"]
     if room.foreign:
         parts.append(f"others use {gigabytes(room.foreign)}")
     if pinned:
         parts.append(f"{', '.join(pinned)} stays and takes {gigabytes(_fixed(room))}")
     if room.most is not None:
         parts.append(f"at most {room.most} models are loaded at once")
+    if wanted.beside is not None:
+        parts.append(f"its server holds at most {wanted.beside} at once")
     return ", ".join(parts)
 
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _DAY, _HOURS = 86400.0, 24
 # A rate is halved after so many seconds without a use: of all uses, and of those of one hour.
@@ -42,17 +46,23 @@ class _Uses:
     by_hour: dict[int, _Rate] = field(default_factory=dict)
 
 
-class Reuse:
-    """Times are seconds of any clock that runs evenly; hours are those of that clock."""
+def hour_of_clock(now: float) -> int:
+    """The hour of the day of a clock that began at midnight."""
+    return int(now % _DAY // 3600.0)
 
-    def __init__(self) -> None:
+
+class Reuse:
+    """Times are seconds of any clock that runs evenly; `hour` tells the hour of the day by it."""
+
+    def __init__(self, hour: Callable[[float], int] = hour_of_clock) -> None:
+        self._hour = hour
         self._uses: dict[str, _Uses] = {}
 
     def used(self, model: str, now: float) -> None:
         """A request for this model begins."""
         uses = self._uses.setdefault(model, _Uses())
         uses.recent.add(now)
-        uses.by_hour.setdefault(_hour(now), _Rate(_HOUR_HALF_LIFE)).add(now)
+        uses.by_hour.setdefault(self._hour(now), _Rate(_HOUR_HALF_LIFE)).add(now)
 
     def chance(self, model: str, load_seconds: float, now: float) -> float:
         """0 to 1: whether it is wanted again before the horizon."""
@@ -60,13 +70,9 @@ class Reuse:
         if uses is None:
             return 0.0
         rate = uses.recent.a_second(now)
-        usual = uses.by_hour.get(_hour(now))
+        usual = uses.by_hour.get(self._hour(now))
         if usual is not None:
             # One hour of each day only: what was used in it is spread over a 24th of the time.
             rate = max(rate, usual.a_second(now) * _HOURS)
         horizon = max(_HORIZON, _HORIZON_LOADS * load_seconds)
         return -math.expm1(-rate * horizon)
-
-
-def _hour(now: float) -> int:
-    return int(now % _DAY // 3600.0)

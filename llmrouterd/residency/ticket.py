@@ -56,12 +56,12 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelNeeds:
-    """A model as its host sees it. size: bytes in memory, by `basis` (declared, measured or
-    estimated, then with `error` as the share by which it may be wrong). slots: requests at once,
-    None for any number. load_seconds: expected. answer_seconds: of a usual answer, until some have
-    been seen. pinned: it stays loaded. movable: the backend
-    loads and unloads it when told; otherwise it is always ready. apart: models that must not be
-    beside it."""
+    """A model as its host sees it. size: bytes in memory, 0 for unknown, by `basis` (declared,
+    measured, unknown, or estimated, then with `error` as the share by which it may be wrong).
+    slots: requests at once, None for any number. load_seconds: expected. answer_seconds: of a usual
+    answer, until some have been seen. pinned: it stays loaded. movable: the backend loads and
+    unloads it when told; otherwise it is always ready. apart: models that must not be beside it.
+    beside: models of its backend, itself among them, that are loaded at once at most."""
 
     size: int = 0
     slots: int | None = None
@@ -70,6 +70,7 @@ class ModelNeeds:
     pinned: bool = False
     movable: bool = True
     apart: frozenset[str] = frozenset()
+    beside: int | None = None
     basis: str = "estimated"
     error: float = 0.0
 

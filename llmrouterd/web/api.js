@@ -1,6 +1,8 @@
 // The daemon's API: JSON, server-sent events by fetch (EventSource cannot send a key), chats.
 
 const ADMIN = "llmrouterd.admin", CLIENT = "llmrouterd.client";
+// A stream says every fifteen seconds that it lives; one that is silent for so long (ms) hangs.
+const MOST_SILENCE = 40000;
 let asking = null;
 let askKey = async () => "";
 
@@ -59,11 +61,12 @@ export async function send(method, path, body, type = "application/json", header
 
 export const post = (path, data) => send("POST", path, JSON.stringify(data));
 
-// Calls onEvent(name, data text) for each event of a stream until its end.
-async function readEvents(response, onEvent) {
+// Calls onEvent(name, data text) for each event of a stream until its end, and onWait before each wait for more.
+async function readEvents(response, onEvent, onWait = () => {}) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
+    onWait();
     const { done, value } = await reader.read();
     if (done) return;
     const blocks = (text + value).split(/\r\n\r\n|\n\n|\r\r/);
@@ -85,11 +88,17 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 // Follow /admin/events for ever. onEvent(name, data); onState("open" | "lost", message).
 export async function follow(onEvent, onState) {
   for (let wait = 500; ; wait = Math.min(wait * 2, 10000)) {
+    const hung = new AbortController();
+    let alarm;
+    const arm = () => {
+      clearTimeout(alarm);
+      alarm = setTimeout(() => hung.abort(), MOST_SILENCE);
+    };
     try {
-      const response = await admin("admin/events");
+      const response = await admin("admin/events", { signal: hung.signal });
       onState("open", "");
       wait = 500;
-      await readEvents(response, (name, data) => onEvent(name, JSON.parse(data)));
+      await readEvents(response, (name, data) => onEvent(name, JSON.parse(data)), arm);
       onState("lost", "the stream has ended");
     } catch (error) {
       onState("lost", error instanceof ApiError ? error.message : "the router cannot be reached");

@@ -51,10 +51,12 @@ onKeyNeeded((message) => new Promise((resolve) => {
   input.value = "";
   dialog.querySelector("form").onsubmit = (event) => {
     event.preventDefault();
+    dialog.onclose = null;
     dialog.close();
     resolve(input.value.trim());
   };
-  dialog.oncancel = (event) => event.preventDefault();
+  // Nothing can be shown without a key, and a browser lets Escape close any dialog in the end.
+  dialog.onclose = () => dialog.showModal();
   dialog.showModal();
   input.focus();
 }));

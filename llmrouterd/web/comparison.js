@@ -41,6 +41,6 @@ function moves(rows, all) {
 function example(one) {
   return h("details", null,
     h("summary", null, h("time", { class: "quiet" }, clock(one.at)), ` ${one.category}: `, h("b", null, one.before || "no model"), " → ",
-      h("b", null, one.after || "no model"), h("span", { class: "quiet" }, one.gain === null ? " the other is not possible any more" : ` ${signed(one.gain)} points`)),
+      h("b", null, one.after || "no model"), h("span", { class: "quiet" }, one.gain !== null ? ` ${signed(one.gain)} points` : one.before === "nobody" ? "" : " the other is not possible any more")),
     h("h4", null, "Before"), h("pre", { class: "words" }, one.words_before), h("h4", null, "After"), h("pre", { class: "words" }, one.words_after));
 }

@@ -13,17 +13,18 @@ export function decisionView(described, whyNot) {
   const rest = bars.slice(FEW);
   return [
     h("h3", null, "What was read"), signals(described.signals),
-    h("h3", null, `Candidates (${described.ranked.length})`),
-    h("ol", { class: "candidates" }, bars.slice(0, FEW)),
+    bars.length ? [h("h3", null, `Candidates (${bars.length})`), h("ol", { class: "candidates" }, bars.slice(0, FEW))] : null,
     rest.length ? h("details", null, h("summary", null, `${rest.length} more`), h("ol", { class: "candidates" }, rest)) : null,
     described.rejected.length ? [h("h3", null, `Not possible (${described.rejected.length})`), rejected(described.rejected)] : null,
     whyNotForm(described, whyNot),
   ];
 }
 
-export function headline(described) {
+// answered: the model that gave the answer, where there is one.
+export function headline(described, answered = null) {
   const chosen = described.model || "no model";
-  return h("p", { class: "headline" }, h("b", null, chosen), " by rule ", h("b", null, described.rule),
+  return h("p", { class: "headline" }, h("b", null, answered || chosen),
+    answered && answered !== chosen ? ` in place of ${chosen}` : "", " by rule ", h("b", null, described.rule),
     h("span", { class: "quiet" }, ` (${described.mode}, ${described.preset})`));
 }
 
@@ -90,8 +91,7 @@ function whyNotAnswer(found) {
   const weights = found.weights.slice(0, FEW_WEIGHTS).map((one, place) =>
     [place ? " or " : "", h("b", null, `${one.name} ${short(one.to)}`), ` instead of ${short(one.from)}`]);
   return [
-    h("p", null, found.words.split("\n")[0]),
-    found.same_policy === false ? h("p", { class: "quiet" }, "Decided again by the present policy; it was another one then.") : null,
+    found.words.split("\n").filter((line) => !line.startsWith(" ")).map((line) => h("p", null, line)),
     h("table", null,
       h("thead", null, h("tr", null, ["term", "chosen", "this one", "difference"].map((name, place) =>
         h("th", { scope: "col", class: place ? "figure" : "" }, name)))),
@@ -115,7 +115,7 @@ export async function openDecision(id) {
   try {
     const row = await get(path);
     const whyNot = (model) => get(`${path}?why_not=${encodeURIComponent(model)}`);
-    show(body, headline(row.record), outcome(row), decisionView(row.record, whyNot),
+    show(body, headline(row.record, row.model), outcome(row), decisionView(row.record, whyNot),
       h("details", null, h("summary", null, "In words"), h("pre", { class: "words" }, row.words)));
   } catch (error) {
     show(body, h("p", { class: "bad" }, error.message));

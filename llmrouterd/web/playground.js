@@ -26,15 +26,16 @@ export function playground(panel) {
       h("div", { class: "line" }, field("To", first), field("And beside it", second), sending, stop), keyField, outputs),
     result);
 
-  // The request as it is sent; throws an Error for a person.
-  function body() {
+  // The request as it is sent, and what a person should know of it; throws an Error for one.
+  function read() {
     const text = prompt.value.trim();
     if (!text) throw new Error("Type a prompt first.");
-    if (!text.startsWith("{")) return { messages: [{ role: "user", content: text }] };
+    const plain = { messages: [{ role: "user", content: text }] };
+    if (!text.startsWith("{")) return [plain, ""];
     try {
-      return JSON.parse(text);
+      return [JSON.parse(text), ""];
     } catch (error) {
-      throw new Error(`This is no JSON: ${error.message}`);
+      return [plain, `Taken as a prompt, since it is no JSON: ${error.message}`];
     }
   }
 
@@ -45,12 +46,12 @@ export function playground(panel) {
 
   async function explainPrompt() {
     try {
-      const asked = body();
+      const [asked, note] = read();
       const found = await post("admin/explain", asked);
       const whyNot = (model) => post(`admin/explain?why_not=${encodeURIComponent(model)}`, asked);
       show(result, h("section", { class: "card" }, h("h2", null, "The decision"), headline(found), decisionView(found, whyNot),
         h("details", null, h("summary", null, "In words"), h("pre", { class: "words" }, found.words))));
-      tell(`${found.model || "No model"} would answer. Nothing was sent.`);
+      tell(`${found.model || "No model"} would answer. Nothing was sent. ${note}`);
       if ([...first.options].some((option) => option.value === found.model)) first.value = found.model;
     } catch (error) {
       tell(error.message, true);
@@ -58,13 +59,14 @@ export function playground(panel) {
   }
 
   async function sendPrompt() {
-    let asked;
+    let asked, note;
     try {
-      asked = body();
+      [asked, note] = read();
     } catch (error) {
       tell(error.message, true);
       return;
     }
+    tell(note);
     stopping = new AbortController();
     sending.disabled = true;
     stop.disabled = false;

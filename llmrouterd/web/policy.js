@@ -32,13 +32,18 @@ export function policy(panel) {
     save.hidden = !state?.editable;
   }
 
-  // Read the file; where only news are looked for, an unchanged one stays as it is shown.
+  // Read the file; where only news are looked for, an unchanged one stays as it is shown, and so does what is being written.
   async function load(news = false) {
     try {
-      await describe();
+      state = await get("admin/policy");
+      show(about, aboutPolicy(state));
+      show(past, history(state.history));
       const found = await get("admin/policy/text");
       if (news && found.digest === file?.digest && refused === state.rejected?.digest) return;
-      if (news && differs()) return; // somebody has begun to write meanwhile
+      if (news && differs()) {
+        if (found.digest !== file.digest) tell("The file was changed meanwhile.");
+        return;
+      }
       edit.text = found.text;
       file = { ...found, text: edit.text }; // with the line ends of a text area
       refused = state.rejected?.digest;
@@ -50,12 +55,6 @@ export function policy(panel) {
       tell(error.message, true);
     }
     changed();
-  }
-
-  async function describe() {
-    state = await get("admin/policy");
-    show(about, aboutPolicy(state));
-    show(past, history(state.history));
   }
 
   // The file on disk is the refused edit itself, so that its problems can be marked in it.
@@ -112,14 +111,9 @@ export function policy(panel) {
 
   changed();
   return {
-    open() {
-      // What is being written is not thrown away by a look at another tab.
-      if (!differs()) load(true);
-    },
+    open: () => load(true),
     event(name) {
-      if (name !== "policy") return;
-      if (!differs()) load(true);
-      else describe().then(() => tell("The policy was reloaded meanwhile.")).catch((error) => tell(error.message, true));
+      if (name === "policy") load(true);
     },
   };
 }

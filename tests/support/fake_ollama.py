@@ -4,7 +4,8 @@ Ollama itself cannot be installed where these tests run: no package carries its 
 follows docs/openapi.yaml, api/types.go, server/routes.go and server/sched.go of ollama/ollama:
 NDJSON streams by default, durations in nanoseconds with zeros left out, whole tool calls with
 object arguments, keep_alive that loads, pins, re-arms and unloads, reloads on another num_ctx,
-one load at a time, eviction, the 503 of a full queue, and each error's text.
+runner option or shift, one load at a time, eviction, the 503 of a full queue, and each error's
+text.
 
 It is stricter in one way: what real Ollama would silently lose (sampling parameters outside
 `options`, for one) is refused with 400, and recorded in `violations`.
@@ -325,7 +326,10 @@ class FakeOllama(Ledger):
         self._check_capabilities(model, seen, verb)
         if seen.fault == "load-error":
             raise NativeError(500, RUNNER_DIED)
-        loaded, spent = await self.scheduler.acquire(model, body.get("options") or {}, keep_alive)
+        options = body.get("options") or {}
+        if body.get("shift") is False:  # the default is true
+            options = {**options, "shift": False}
+        loaded, spent = await self.scheduler.acquire(model, options, keep_alive)
         try:
             if not messages:
                 return _json(self._line(seen, "", done=True, done_reason="load"))

@@ -11,7 +11,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -213,14 +213,16 @@ async def real_llama(
     n_ctx: int = 4096,
     n_parallel: int = 2,
     embeddings: bool = False,
+    sleep_idle_seconds: int = -1,
     port: int | None = None,
 ) -> AsyncIterator[str]:
     """A genuine single-model llama.cpp server; yields its root address (no /v1).
 
-    `n_ctx` tokens are shared by `n_parallel` slots. Raises RuntimeError when it does not start.
+    `n_ctx` tokens are shared by `n_parallel` slots. sleep_idle_seconds: -1 for never. Raises
+    RuntimeError when it does not start.
     """
     port = port or free_port()
-    numbers = [str(n_ctx), str(n_parallel), str(int(embeddings))]
+    numbers = map(str, (n_ctx, n_parallel, int(embeddings), sleep_idle_seconds))
     command = [sys.executable, str(CHILD), str(model_path), str(port), alias, *numbers]
     async with _server(command, port, {}) as url:
         yield url
@@ -234,16 +236,18 @@ async def real_llama_router(
     n_ctx: int = 2048,
     n_parallel: int = 1,
     port: int | None = None,
+    args: Sequence[str] = (),
 ) -> AsyncIterator[str]:
     """A genuine llama-server in router mode over a directory of F16 or F32 .gguf files.
 
-    Model ids are the file names without .gguf. Yields the root address (no /v1); the children it
-    starts end with it. Raises RuntimeError when it does not start.
+    Model ids are the file names without .gguf. args: more of its arguments. Yields the
+    root address (no /v1); the children it starts end with it. Raises RuntimeError when it does
+    not start.
     """
     port = port or free_port()
     command = [str(llama_server_path()), "--host", "127.0.0.1", "--port", str(port)]
     command += ["--models-dir", str(models_dir), "--models-max", str(models_max)]
-    command += ["--metrics", "--offline", "--no-webui"]
+    command += ["--metrics", "--offline", "--no-webui", *args]
     env = {
         "LLAMA_ARG_THREADS": "1",
         "LLAMA_ARG_CTX_SIZE": str(n_ctx),

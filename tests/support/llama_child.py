@@ -1,6 +1,6 @@
 """A genuine llama.cpp HTTP server in this process, until SIGTERM: run by `llama.real_llama`.
 
-usage: python llama_child.py MODEL.gguf PORT ALIAS N_CTX N_PARALLEL EMBEDDINGS(0|1)
+usage: python llama_child.py MODEL.gguf PORT ALIAS N_CTX N_PARALLEL EMBEDDINGS(0|1) SLEEP_SECONDS
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import xllamacpp
 
 def main(arguments: list[str]) -> None:
     """Serve with one thread, on the CPU, with metrics and slots; `n_ctx` is shared by all slots."""
-    path, port, alias, n_ctx, n_parallel, embeddings = arguments
+    path, port, alias, n_ctx, n_parallel, embeddings, sleep = arguments
     params = xllamacpp.CommonParams()
     params.model.path = path
     params.model_alias = {alias}
@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> None:
     params.n_parallel = int(n_parallel)
     params.endpoint_metrics = params.endpoint_slots = params.endpoint_props = True
     params.n_gpu_layers = 0
+    params.sleep_idle_seconds = int(sleep)
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     if embeddings == "1":
         params.embedding = True

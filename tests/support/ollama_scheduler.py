@@ -16,8 +16,17 @@ from typing import Any
 
 from .ollama_rules import DEFAULT_KEEP_ALIVE, FOREVER
 
-# Options that belong to the loaded runner: another value means another load.
-RUNNER_OPTIONS = ("num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
+# What belongs to the loaded runner: another value means another load. `shift` is a field of the
+# request itself, the others are options.
+RUNNER_OPTIONS = (
+    "num_batch",
+    "num_gpu",
+    "main_gpu",
+    "use_mmap",
+    "num_thread",
+    "draft_num_predict",
+    "shift",
+)
 DEFAULT_NUM_CTX = 4096
 VISION_NUM_CTX = 2048
 
