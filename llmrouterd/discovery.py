@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.assemble import Knowledge, assemble, identity_of
-from llmrouterd.errors import UpstreamError
+from llmrouterd.errors import UpstreamError, UpstreamUnreachable
 from llmrouterd.tasks import guard
 
 if TYPE_CHECKING:
@@ -197,6 +197,9 @@ class Discovery:
                 health.facts = ()
             if health.failures >= _FAILURES_TO_DROP:
                 self.on_listing(name, health.error)
+                # One that hangs, or fails to list, may hold its models all the same.
+                if isinstance(error, UpstreamUnreachable):
+                    self._report(health, asked_at)
         else:
             health.failures, health.error, health.answered = 0, "", True
             health.status, health.facts = "ok", facts

@@ -12,7 +12,9 @@ from llmrouterd.backends.base import Call
 from llmrouterd.backends.gguf import GGUFError, read_header
 from llmrouterd.backends.llama_process import LlamaProcess, LlamaSpec
 from llmrouterd.backends.managed import resident_bytes
+from llmrouterd.catalog import Model, ModelFacts, Profile
 from llmrouterd.footprint import Cache, cache_of, estimate
+from llmrouterd.residency.needs import memory_of
 from tests.support.backends import open_backend, spec_of
 from tests.support.llama import (
     llama_server_path,
@@ -78,6 +80,36 @@ def test_an_estimate_is_as_sure_as_what_it_is_made_of() -> None:
     assert guessed.bytes == pytest.approx(told.bytes, rel=0.05)
     assert told.error < guessed.error < 0.3
     assert estimate(file, None, 8192, None) == (round(1.2 * file), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("num_ctx", "measured_at", "slots", "size", "basis"),
+    [
+        (4096, 4096, None, 6.0, "measured"),
+        (4096, None, None, 6.0, "measured"),
+        (None, 4096, None, 6.0, "measured"),  # Ollama has chosen the context, and will again
+        (65_536, 4096, None, 6.0 + 0.1 * 60, "estimated"),
+        (2048, 4096, None, 6.0 - 0.1 * 2, "estimated"),
+        (4096, 8192, 2, 6.0, "measured"),
+        (8192, 8192, 2, 6.0 + 0.1 * 8, "estimated"),
+    ],
+)
+def test_a_measured_footprint_is_that_of_its_context(
+    num_ctx: int | None, measured_at: int | None, slots: int | None, size: float, basis: str
+) -> None:
+    model = Model(
+        id="o/a",
+        name="a",
+        backend="o",
+        context=131_072,
+        num_ctx=num_ctx,
+        size_bytes=5 * 10**9,
+        profile=Profile(vram_bytes=6 * 10**9, memory_context=measured_at),
+    )
+    facts = ModelFacts(name="a", slots=slots, cache=Cache(10**8 / 1024))
+    found = memory_of(model, facts)
+    assert (found["size"], found["basis"]) == (round(size * 10**9), basis)
+    assert (found.get("error", 0.0) > 0) == (basis == "estimated")
 
 
 def test_the_header_of_a_real_file() -> None:

@@ -135,7 +135,6 @@ async def test_a_load_waits_until_the_memory_is_really_free(
     assert (await daemon.chat("Hello", model="a:1b")).status == 200
     driver.looks.clear()
     daemon.state.places.cards.pools = driver.read()
-    daemon.state.places._limits_change()
     assert (await daemon.chat("Hello", model="b:1b")).status == 200
     assert ollama.loads == ["a:1b", "b:1b"]
     assert driver.looks.count(0) >= 4

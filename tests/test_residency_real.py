@@ -167,3 +167,39 @@ async def test_a_process_that_cannot_start_is_told_and_keeps_no_other_back(
     assert "broken could not be started" in failed.data["error"]["message"]
     good_one = await daemon.chat("Hello", model="own/good", max_tokens=4, temperature=0, seed=1)
     assert good_one.status == 200
+
+
+async def test_a_process_that_is_not_up_in_time_is_stopped(
+    open_daemon: Opener, tmp_path: Path
+) -> None:
+    stuck = tmp_path / "stuck-server"
+    stuck.write_text("#!/bin/sh\nexec sleep 1000\n")
+    stuck.chmod(0o755)
+    tiny = {"model": str(model_paths()["tiny-random"]), "context": 512}
+    models = [
+        {"name": "stuck", "engine": str(stuck), **tiny},
+        {"name": "good", "engine": "xllamacpp", **tiny},
+    ]
+    daemon = await open_daemon(
+        {
+            "backends": [
+                {
+                    "name": "own",
+                    "type": "managed",
+                    "start": "on_demand",
+                    "timeouts": {"load": 5},
+                    "models": models,
+                }
+            ],
+            "residency": {"hosts": [{"name": "local", "max_models": 1}], "minimum_seconds": 0},
+        }
+    )
+
+    def states() -> dict[str, str]:
+        state = daemon.state.discovery.backends["own"].entry.backend.state()
+        return {name: one["state"] for name, one in state["processes"].items()}
+
+    late = await daemon.chat("Hello", model="own/stuck", max_tokens=4)
+    assert (late.status, states()["stuck"]) == (504, "stopped")
+    assert (await daemon.chat("Hello", model="own/good", max_tokens=4)).status == 200
+    assert states() == {"stuck": "stopped", "good": "ready"}

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd import tables
 from llmrouterd.api.state import STATE, State, json_response
-from llmrouterd.errors import BadRequest, ModelNotFound, NoModelAvailable
+from llmrouterd.errors import BadRequest, Conflict, ModelNotFound, NoModelAvailable
+from llmrouterd.residency.needs import never_fit
 from llmrouterd.residency.ticket import API, PRIORITIES, Ticket
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def _footprints(host: Host) -> list[dict[str, Any]]:
             "bytes": host.models[name].size or None,
             "basis": host.models[name].basis,
             "error": round(host.models[name].error, 2),
+            "pinned": host.models[name].pinned,
         }
         for name in sorted(host.served)
     ]
@@ -113,25 +115,28 @@ async def load_model(state: State, model: Model) -> None:
 
 
 async def unload(request: web.Request) -> web.Response:
-    """POST /admin/models/{id}/unload: 503 while it is in use."""
+    """POST /admin/models/{id}/unload: 503 while it is in use, 409 while it is pinned."""
     state, model = _asked(request)
     await unload_model(state, model)
     return json_response({"model": model.id, "loaded": state.places.holds(model.id)})
 
 
 async def unload_model(state: State, model: Model) -> None:
-    """Have an idle model put out of memory. Raises NoModelAvailable where that cannot be now, and
-    BadRequest where it never can."""
+    """Have an idle model put out of memory. Raises NoModelAvailable where that cannot be now,
+    Conflict while it is pinned, and BadRequest where it never can."""
     places = state.places
     places.follow(state.current.snapshot)
     if not places.moves(model.id):
         raise BadRequest(f"The backend of {model.id} neither loads nor unloads it.", param="model")
+    if model.pinned:
+        raise Conflict(f"{model.id} is pinned, and would be loaded again: unpin it first.")
     if places.holds(model.id) and not await places.unload(model.id):
         raise NoModelAvailable(f"{model.id} is in use, or another is being moved.", retry_after=5)
 
 
 async def pin(request: web.Request) -> web.Response:
-    """POST /admin/models/{id}/pin: keep it loaded, whatever the policy says."""
+    """POST /admin/models/{id}/pin: keep it loaded, whatever the policy says; 409 where it does not
+    fit beside what is pinned already."""
     return await _pin(request, True)
 
 
@@ -142,6 +147,9 @@ async def unpin(request: web.Request) -> web.Response:
 
 async def _pin(request: web.Request, pinned: bool) -> web.Response:
     state, model = _asked(request)
+    state.places.follow(state.current.snapshot)
+    if pinned and not model.pinned:
+        _check_pin(state, model)
     pins = {**state.discovery.knowledge.pins, model.id: pinned}
     if state.current.snapshot.policy.pins_model(model.id) == pinned:
         del pins[model.id]  # it follows the policy again, and the policy's later edits
@@ -151,6 +159,17 @@ async def _pin(request: web.Request, pinned: bool) -> web.Response:
     with contextlib.suppress(sqlite3.Error, OSError):  # the store has said so itself
         await asyncio.wrap_future(state.store.run(tables.save_pins(pins)))
     return json_response({"model": model.id, "pinned": pinned})
+
+
+def _check_pin(state: State, model: Model) -> None:
+    for host in state.places.hosts.values():
+        needs = {
+            name: replace(host.models[name], pinned=True)
+            for name in sorted(host.served)
+            if host.models[name].pinned or name == model.id
+        }
+        if model.id in needs and (reasons := never_fit(host.limits, needs)):
+            raise Conflict(f"{model.id} cannot be pinned: {'; '.join(reasons)}.")
 
 
 def _asked(request: web.Request) -> tuple[State, Model]:

@@ -24,6 +24,7 @@ from llmrouterd.residency.ticket import (
     NEVER,
     TASK,
     Action,
+    Bar,
     Limits,
     Live,
     ModelNeeds,
@@ -58,7 +59,7 @@ class Host:
         self._moved_at: dict[str, float] = {}
         self._draining: dict[str, int] = {}  # model that has to go -> the last whom it serves
         self._promised = ""
-        self._barred: dict[str, tuple[float, str]] = {}
+        self._barred: dict[str, Bar] = {}
         self._actions: list[Action] = []
 
     def take(self) -> list[Action]:
@@ -89,9 +90,8 @@ class Host:
         if ticket.model not in self.served:
             self._actions.append(Action("refuse", ticket, reason=f"{ticket.model} is gone"))
             return
-        until, reason = self._bar(ticket.model)
-        if now < until:
-            self._actions.append(Action("refuse", ticket, "", reason, until - now))
+        if now < (bar := self._bar(ticket.model)).until:
+            self._actions.append(Action("refuse", ticket, "", bar.reason, bar.until - now))
             return
         if self._can_start(ticket) and not self._in_queue(ticket.model):
             self._start(ticket, now)
@@ -121,6 +121,7 @@ class Host:
 
     def set_loaded(self, model: str, now: float, size: int | None = None) -> None:
         """A load has ended well."""
+        self._barred.pop(model, None)
         self.loaded.setdefault(model, live_for(self._in_queue(model), now)).size = size
         self._moved(model, now)
         self.advance(now)
@@ -137,7 +138,7 @@ class Host:
         moving = self.moving
         target = moving.target if moving is not None and model in moving.models else model
         self._moved(model, now)
-        self._barred[target] = (now + rest, reason)
+        self._barred[target] = self._bar(target).again(now, rest, reason)
         for ticket in self._in_queue(target):
             self._refuse(ticket, reason, rest)
         self.advance(now)
@@ -203,8 +204,8 @@ class Host:
         return {model: self._standing(model, room, priority, now) for model in models}
 
     def _standing(self, model: str, room: Room, priority: int, now: float) -> Standing:
-        if now < (bar := self._bar(model))[0]:
-            return Standing("resting", reason=bar[1])
+        if now < (bar := self._bar(model)).until:
+            return Standing("resting", reason=bar.reason)
         found = self._plan(model, room, background=priority >= TASK)
         wait = self._expected_wait(model, found, priority, now)
         if found.kind == "ready":
@@ -269,9 +270,9 @@ class Host:
             return False
         return needs.slots is None or len(self.in_flight(ticket.model)) < needs.slots
 
-    def _bar(self, model: str) -> tuple[float, str]:
+    def _bar(self, model: str) -> Bar:
         """Until when a model is left alone after a failure, and why."""
-        return self._barred.get(model, (NEVER, ""))
+        return self._barred.get(model, Bar())
 
     def _in_queue(self, model: str) -> list[Ticket]:
         return [ticket for ticket in self.waiting if ticket.model == model]
@@ -344,7 +345,7 @@ class Host:
     def _load_pinned(self, now: float) -> None:
         for model in self.served:
             needs = self.models[model]
-            if needs.pinned and not self._is_ready(model) and now >= self._bar(model)[0]:
+            if needs.pinned and not self._is_ready(model) and now >= self._bar(model).pinned:
                 found = self._plan(model, self.room(now), background=True)
                 if found.kind in ("load", "evict"):
                     self._carry_out(found, model, now)

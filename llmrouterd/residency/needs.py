@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, TypedDict
 
 from llmrouterd.footprint import estimate
-from llmrouterd.hardware import own_memory, used_bytes
+from llmrouterd.hardware import own_memory
 from llmrouterd.policy_residency import LOCAL
 from llmrouterd.residency.plan import gigabytes
 from llmrouterd.residency.ticket import Limits, ModelNeeds
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from llmrouterd.catalog import Catalog, Model, ModelFacts
+    from llmrouterd.footprint import Footprint
     from llmrouterd.hardware import MemoryPool
     from llmrouterd.policy import BackendSpec, Policy
 
@@ -52,11 +53,28 @@ def _total(name: str, pools: Sequence[MemoryPool]) -> int | None:
     return sum(pool.total_bytes for pool in own_memory(pools) or pools) or None
 
 
-def foreign_bytes(name: str, pools: Sequence[MemoryPool], own: int) -> int:
-    """What others use on this machine's cards: all that is used but `own`, where all cards tell.
-    Of a unified pool nothing is said: what programs have in RAM gives way."""
-    used = used_bytes(pools)
-    return max(0, used - own) if name == LOCAL and used is not None else 0
+def needs_by_host(
+    policy: Policy, catalog: Catalog, facts: Mapping[str, ModelFacts]
+) -> dict[str, dict[str, ModelNeeds]]:
+    """What the models of each host need, by their ids. facts: as their backends said last."""
+    specs = {spec.name: spec for spec in policy.backends}
+    models: dict[str, list[Model]] = {spec.host: [] for spec in policy.backends}
+    for model in catalog.models:
+        if model.backend in specs:
+            models[specs[model.backend].host].append(model)
+    return {
+        host: {
+            model.id: model_needs(
+                model,
+                specs[model.backend],
+                facts.get(model.id),
+                policy,
+                [other.id for other in beside],
+            )
+            for model in beside
+        }
+        for host, beside in models.items()
+    }
 
 
 def model_needs(
@@ -101,15 +119,23 @@ def memory_of(model: Model, facts: ModelFacts | None) -> _Memory:
     """What a model takes once it is loaded: declared, measured, estimated, or unknown."""
     if model.vram:
         return {"size": model.vram, "basis": "declared"}
-    if model.profile.vram_bytes:
-        return {"size": model.profile.vram_bytes, "basis": "measured"}
-    if not model.size_bytes:
-        return {"size": 0, "basis": "unknown"}
     context = model.num_ctx or model.context
-    cache = facts.cache if facts else None
-    slots = (facts.slots if facts else None) or 1
-    told = cache.of(context) * slots if cache and context else None
-    size, error = estimate(model.size_bytes, model.size_b, context, told)
+    cache, told = (facts.cache, facts.slots) if facts else (None, None)
+    slots = told or 1
+    measured, at = model.profile.vram_bytes, model.profile.memory_context
+    chosen = model.num_ctx or told  # else Ollama itself chooses the context
+    if measured and (not at or not context or not chosen or at == context * slots):
+        return {"size": measured, "basis": "measured"}
+    if not model.size_bytes and not measured:
+        return {"size": 0, "basis": "unknown"}
+
+    def of(tokens: int | None) -> Footprint:
+        known = cache.of(tokens) * slots if cache and tokens else None
+        return estimate(model.size_bytes or 0, model.size_b, tokens, known)
+
+    size, error = of(context)
+    if measured and at:  # all but the cache stays as it was measured
+        size += measured - of(at // slots).bytes
     return {"size": size, "basis": "estimated", "error": error}
 
 

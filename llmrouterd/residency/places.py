@@ -5,24 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
-from llmrouterd.backends.base import Call
 from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamTimeout
 from llmrouterd.policy_residency import LOCAL
 from llmrouterd.residency.cards import Cards
 from llmrouterd.residency.host import Host
-from llmrouterd.residency.needs import foreign_bytes, host_limits, model_needs, never_fit
+from llmrouterd.residency.moves import Abandoned, Loads, hold, take_back, unload
+from llmrouterd.residency.needs import host_limits, needs_by_host, never_fit
 from llmrouterd.residency.past import Past
 from llmrouterd.residency.reuse import Reuse
 from llmrouterd.residency.ticket import CHAT, PRIORITIES, ModelNeeds, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
-    from llmrouterd.backends.base import Backend
     from llmrouterd.backends.pool import BackendPool
     from llmrouterd.catalog import Catalog, Model, ModelFacts
+    from llmrouterd.hardware import MemoryPool
     from llmrouterd.metrics import Metrics
     from llmrouterd.policy import BackendSpec, Policy
     from llmrouterd.residency.ticket import Action
@@ -35,10 +36,6 @@ _TICK_SECONDS = 0.25
 _ASK_SECONDS = 5.0
 # What cannot be loaded in time is left alone for so long.
 _WEDGED_REST_SECONDS = 60.0
-
-
-class _Abandoned(Exception):
-    """Nobody waits for this load any more."""
 
 
 class Places:
@@ -61,51 +58,51 @@ class Places:
         self._hosts: dict[Ticket, Host] = {}
         self._waiters: dict[Ticket, asyncio.Future[None]] = {}
         self._errors: dict[str, UpstreamError] = {}
-        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._loads = Loads()
         self._moves: set[asyncio.Task[bool]] = set()
+        self._pins: set[str] = set()
         self._reported: dict[str, tuple[tuple[ModelFacts, ...], float]] = {}
-        self._made_of: tuple[Policy, Catalog] | None = None
-        self.cards = Cards(self._limits_change)
+        self._made_of: tuple[Policy, Catalog, tuple[MemoryPool, ...]] | None = None
+        self.cards = Cards(self._see_cards)
         self.past = Past()
         self.reuse = Reuse(_hour_of_day)
         self._asked_at = float("-inf")
-        self._unloaded_at = float("-inf")
         self.changed: Callable[[], None] = lambda: None
         self.on_load: Callable[[Model, float], None] = lambda model, seconds: None
 
     def follow(self, snapshot: Snapshot) -> None:
-        """Take another policy or catalog over."""
-        before = self._made_of
-        if before and before[0] is snapshot.policy and before[1] is snapshot.catalog:
+        """Take another policy or catalog over, and what the cards have."""
+        made_of = snapshot.policy, snapshot.catalog, self.cards.pools
+        if self._made_of and all(map(is_, self._made_of, made_of)):
             return
-        self._made_of = snapshot.policy, snapshot.catalog
+        self._made_of = made_of
         policy, now = snapshot.policy, time.monotonic()
+        self._reported = {
+            name: told for name, told in self._reported.items() if policy.backend(name)
+        }
         facts = {
             f"{name}/{fact.name}": fact
             for name, (all_, _) in self._reported.items()
             for fact in all_
         }
-        by_host: dict[str, list[Model]] = {spec.host: [] for spec in policy.backends}
         for model in snapshot.catalog.models:
             spec = policy.backend(model.backend)
             if spec is not None:
                 self._known[model.id] = model, spec
-                by_host[spec.host].append(model)
+        by_host = needs_by_host(policy, snapshot.catalog, facts)
         for name in by_host.keys() | self.hosts.keys():
             host = self.hosts.setdefault(name, Host(reuse=self.reuse))
-            models = by_host.get(name, [])
-            ids = [model.id for model in models]
-            needs = {
-                model.id: model_needs(
-                    model, self._known[model.id][1], facts.get(model.id), policy, ids
-                )
-                for model in models
-            }
-            host.foreign = foreign_bytes(name, self.cards.pools, host.used - host.foreign)
+            needs = by_host.get(name, {})
             host.configure(host_limits(name, policy, self.cards.pools), needs, now)
             self._warn(name, never_fit(host.limits, needs))
         for backend, reported in self._reported.items():
             self.report(backend, *reported)
+        pins = {name for needs in by_host.values() for name, each in needs.items() if each.pinned}
+        for pin in pins - self._pins:
+            host = self._host_of(pin)
+            if pin in host.loaded and (host.moving is None or pin not in host.moving.models):
+                self._begin(hold(self._pool, *self._known[pin]), f"hold:{pin}")
+        self._pins = pins
 
     def _warn(self, name: str, misfits: tuple[str, ...]) -> None:
         if misfits != self.misfits.get(name, ()):
@@ -167,15 +164,20 @@ class Places:
         """Look for ever what time alone has changed, and load what is pinned."""
         while True:
             self.follow(current.snapshot)
-            for host in self.hosts.values():
-                host.advance(time.monotonic())
-                self._act(host)
+            policy = current.snapshot.policy
+            for name, host in self.hosts.items():
+                # What a backend holds that is no more is not ours to put out.
+                gone = [each for each in host.loaded if not policy.backend(each.partition("/")[0])]
+                self._believe(name, host, {}, gone)
             self.past.note({name: host.used for name, host in self.hosts.items()})
             await asyncio.sleep(_TICK_SECONDS)
 
-    def _limits_change(self) -> None:
-        """The cards have another memory than before, and the hosts' limits follow from it."""
-        self._made_of = None
+    def _see_cards(self, began: float) -> None:
+        """What others use follows from each reading, but not while something of ours moves: the
+        cards count it, and nobody else does."""
+        host = self.hosts.get(LOCAL)
+        if host is not None and host.moving is None:
+            host.foreign = self.cards.foreign(began, host.used - host.foreign, host.foreign)
 
     async def unload(self, model: str) -> bool:
         """Take an idle model out of memory; False if it is in use, or something is being moved."""
@@ -217,10 +219,8 @@ class Places:
         needs = host.models.get(ticket.model, ModelNeeds())
         if needs.movable:
             self._ask_soon()
-        load = self._loads.get(ticket.model)
-        wanted = needs.pinned or any(other.model == ticket.model for other in host.waiting)
-        if load is not None and not wanted:
-            load.cancel()
+        if not needs.pinned and all(other.model != ticket.model for other in host.waiting):
+            self._loads.give_up(ticket.model)
 
     def standing(self, snapshot: Snapshot, priority: int = CHAT) -> dict[str, Standing]:
         """How every model stands, for a request of this priority, whose host has something to
@@ -236,18 +236,34 @@ class Places:
     def report(self, backend: str, facts: tuple[ModelFacts, ...], asked_at: float) -> None:
         """What a backend that was asked at this monotonic time says of its models."""
         self._reported[backend] = facts, asked_at
-        for host in self.hosts.values():
-            own = {
-                f"{backend}/{fact.name}": fact
-                for fact in facts
-                if f"{backend}/{fact.name}" in host.models and fact.loaded is not None
-            }
+        told = {f"{backend}/{fact.name}": fact for fact in facts}
+        silent = {model for model, fact in told.items() if fact.loaded is None}
+        loaded = {model: fact.memory for model, fact in told.items() if fact.loaded}
+        for name, host in self.hosts.items():
+            # Of what it does not list it has nothing in memory.
+            own = {each for each in host.models if each.startswith(f"{backend}/")} - silent
+            for model in own & told.keys():
+                fact = told[model]
+                host.see_busy(model, fact.busy or 0, asked_at, fact.expires)
             if own:
-                loaded = {model: fact.memory for model, fact in own.items() if fact.loaded}
-                for model, fact in own.items():
-                    host.see_busy(model, fact.busy or 0, asked_at, fact.expires)
-                host.report(loaded, own, time.monotonic(), asked_at)
-                self._act(host)
+                self._believe(name, host, loaded, own, asked_at)
+
+    def _believe(
+        self,
+        name: str,
+        host: Host,
+        loaded: Mapping[str, int | None],
+        scope: Iterable[str],
+        asked_at: float | None = None,
+    ) -> None:
+        """See `Host.report`. What is seen on the cards must be read with it."""
+        held, used = set(host.loaded), host.used
+        host.report(loaded, scope, time.monotonic(), asked_at)
+        if name == LOCAL and held - host.loaded.keys():
+            self.cards.moved(freed=True)
+        elif name == LOCAL and host.used != used:
+            self.cards.wake()  # the difference has been taken for others' use
+        self._act(host)
 
     async def close(self) -> None:
         """Give up what is being loaded."""
@@ -271,11 +287,12 @@ class Places:
             if action.ticket is not None:
                 self._answer(action)
             else:
-                task = asyncio.create_task(
-                    self._move(host, action), name=f"{action.kind}:{action.model}"
-                )
-                self._moves.add(task)
-                task.add_done_callback(self._moves.discard)
+                self._begin(self._move(host, action), f"{action.kind}:{action.model}")
+
+    def _begin(self, move: Coroutine[Any, Any, bool], name: str) -> None:
+        task = asyncio.create_task(move, name=name)
+        self._moves.add(task)
+        task.add_done_callback(self._moves.discard)
 
     def _answer(self, action: Action) -> None:
         assert action.ticket is not None
@@ -305,17 +322,16 @@ class Places:
             async with asyncio.timeout(spec.timeouts.load or None):
                 if kind == "load":
                     if spec.host == LOCAL:
-                        await self.cards.wait_for(host.size_of(name), self._unloaded_at)
-                    embeds = model.capabilities is not None and "chat" not in model.capabilities
-                    call = Call("embeddings" if embeds else "chat", model.name, {})
-                    call = call._replace(num_ctx=model.num_ctx, keep_alive=model.keep_alive)
-                    await self._load(entry.backend, call, name)
-                elif not await entry.backend.unload(model.name):
+                        await self.cards.wait_for(host.size_of(name))
+                    await self._loads.load(entry.backend, model)
+                elif not await unload(entry.backend, model.name):
                     raise UpstreamError(f"{name} cannot be unloaded")
-        except _Abandoned:
+        except Abandoned:
             host.set_unloaded(name, time.monotonic())
             self._on_event("model.abandoned", {"model": name})
         except (UpstreamError, TimeoutError) as error:
+            if kind == "load" and isinstance(error, TimeoutError):
+                await take_back(entry.backend, model.name)
             self._failed(host, action, error)
         else:
             moved = True
@@ -323,6 +339,8 @@ class Places:
             (host.set_loaded if kind == "load" else host.set_unloaded)(name, time.monotonic())
         finally:
             self._pool.release(entry)
+            if spec.host == LOCAL:
+                self.cards.moved(freed=kind == "unload" or not moved)
         self._act(host)
         self.changed()
         return moved
@@ -341,26 +359,11 @@ class Places:
             self.on_load(model, seconds)
             self._on_event("model.loaded", said)
             return
-        self._unloaded_at = time.monotonic()
         for ticket in waiting:
             ticket.evicted = (*ticket.evicted, name)
         metrics.inc(metrics.evictions, name, "room" if action.reason else "owner")
         self.mark("evict" if action.reason else "unload", name, action.reason)
         self._on_event("model.unloaded", said)
-
-    async def _load(self, backend: Backend, call: Call, name: str) -> None:
-        """Load. Raises _Abandoned where nobody waits for it any more, once it is taken back."""
-        task = self._loads[name] = asyncio.create_task(backend.load(call), name=f"loading:{name}")
-        try:
-            await asyncio.wait((task,))
-            if not task.cancelled():
-                await task
-                return
-        finally:
-            del self._loads[name]
-            task.cancel()
-        await backend.unload(call.model)
-        raise _Abandoned
 
     def restore(self, uses: Iterable[tuple[str, float]]) -> None:
         """Learn when models were used before the start: (model, Unix time), the oldest first."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 CHAT, API, TASK, PROFILING = range(4)
 PRIORITIES = ("chat", "api", "task", "profiling")
 NEVER = -1e9
+_LONGEST_PAUSE = 60.0
 
 
 class Action(NamedTuple):
@@ -109,6 +110,21 @@ def live_for(waiting: Sequence[Ticket], now: float) -> Live:
         fleeting=bool(waiting) and all(each.background for each in waiting),
         batch=max((each.number for each in waiting if each.wanted), default=0),
     )
+
+
+class Bar(NamedTuple):
+    """What has failed: `until` when it is left alone, and why; until when it is not loaded only
+    because it is `pinned`, and the `pause` in seconds that this was."""
+
+    until: float = NEVER
+    reason: str = ""
+    pinned: float = NEVER
+    pause: float = 0.0
+
+    def again(self, now: float, rest: float, reason: str) -> Bar:
+        """After one more failure; `rest` seconds for all, and for a pin twice its last pause."""
+        pause = min(_LONGEST_PAUSE, 2.0 * self.pause or 1.0)
+        return Bar(now + rest, reason, now + max(rest, pause), pause)
 
 
 @dataclass(slots=True)
