@@ -204,7 +204,7 @@ class Dispatcher:
             bill = self.spending.open(model, spec, signals, policy)
             async with asyncio.timeout(spec.timeouts.total or spec.timeouts.first_token or None):
                 answer = await entry.backend.embed(call_for(chat, model, policy))
-            answered = True
+            answered = place.answered = True
             if bill is not None:
                 bill.count(answer.get("usage"))
             return answer
@@ -353,6 +353,7 @@ class Dispatcher:
     def _finish(
         self, entry: Entry, place: Ticket, watch: Watch, error: UpstreamError | None
     ) -> None:
+        place.answered = error is None
         self._leave_queue(entry, place)
         self._pool.release(entry)
         self._leave(watch, error, error is None)

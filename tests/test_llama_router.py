@@ -114,7 +114,14 @@ async def test_a_pin_is_not_put_out_by_the_router(open_daemon: Opener, models: P
         assert "its server holds at most 1 at once" in refused.error["message"]
         assert await states(daemon, url) == {"a": "loaded", "b": "unloaded", "c": "unloaded"}
         assert [event["model"] for event in daemon.events.of("model.loaded")] == ["r/a"]
-        assert (await daemon.post("/admin/models/r/c/pin", {})).status == 200
+        pinned = await daemon.post("/admin/models/r/c/pin", {})
+        assert pinned.status == 409
+        assert "r/a, r/c are pinned, and r holds at most 1" in pinned.error["message"]
+
+
+async def test_more_pins_than_the_router_holds_are_told(open_daemon: Opener, models: Path) -> None:
+    async with real_llama_router(models, models_max=1) as url:
+        daemon = await open_daemon({**policy(url), "pins": ["r/a", "r/c"]})
         (host,) = (await daemon.get("/admin/vram")).data["hosts"]
         assert host["misfits"] == ["r/a, r/c are pinned, and r holds at most 1"]
 

@@ -353,15 +353,38 @@ def test_a_model_that_can_never_fit_is_refused_with_the_numbers() -> None:
 
 def test_an_estimated_wait_beyond_the_limit_is_refused_at_once() -> None:
     host = make(refuse_wait=9.0)
-    first = Ticket(model="b")
+    first, failed = Ticket(model="b"), Ticket(model="b")
     host.arrive(first, 0.0)
     host.set_loaded("b", 1.0)
+    first.answered = True
     host.leave(first, 21.0)
+    host.arrive(failed, 21.5)
+    host.leave(failed, 21.6)  # tells nothing of how long an answer takes
     for at in (22.0, 22.1):
         host.arrive(Ticket(model="b"), at)
     host.take()
     host.arrive(Ticket(model="b"), 22.2)
     assert [a.kind for a in host.take()] == ["refuse"]
+
+
+def test_the_expected_wait_counts_the_loads_of_who_came_before() -> None:
+    names = "abcd"
+    given = {
+        name: ModelNeeds(size=6 * GB, slots=1, load_seconds=2.0, answer_seconds=3.0)
+        for name in names
+    }
+    host = Host(Limits(budget=10 * GB))
+    host.configure(host.limits, given, 0.0)
+    waits = []
+    for name in names:
+        waits.append(host.standings([name], 1.0)[name].wait)
+        host.arrive(Ticket(model=name), 1.0)
+    assert waits == [0.0, 5.0, 10.0, 15.0]
+    both = Limits(budget=24 * GB)
+    host.configure(both, given, 1.5)
+    assert host.standings("d", 2.0)["d"].wait == 1.0 + 2.0 + 2.0 + 3.0  # its own request, too
+    host.set_loaded("a", 3.0)
+    assert host.standings("a", 3.0)["a"].wait == 3.0  # what is loaded waits for no load
 
 
 def test_a_failed_load_tells_all_who_wait_and_rests() -> None:
@@ -394,6 +417,7 @@ def test_a_model_that_answers_other_clients_is_not_put_out() -> None:
     host.arrive(first, 0.0)
     kinds(host)
     host.set_loaded("a", 5.0)
+    first.answered = True
     host.leave(first, 10.0)
     kinds(host)
     host.see_busy("a", 1, asked_at=10.5)  # may be our own, which has just ended

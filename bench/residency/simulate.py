@@ -249,6 +249,7 @@ class Simulation:
         self._busy[ticket.model] -= 1
         quality = self._quality(ticket.model, asked.turn)
         self.result.served.append(Served(ticket.priority, waited, self._now - asked.at, quality))
+        ticket.answered = True
         self.memory.leave(ticket, self._now)
         if not asked.task:
             self._used[asked.conversation.name] = ticket.model

@@ -1,8 +1,7 @@
 """One host: its memory and the queue of requests before it, without any I/O.
 
 The caller tells what has happened and what time it is, and takes the actions that follow from it
-(`take`): start a request, refuse one, load or unload a model. So the daemon, the simulator and the
-tests run the very same code.
+(`take`): start or refuse a request, load or unload a model. Daemon, simulator and tests run this.
 
 Order: requests for what is loaded are served first, so that they are batched by model. Who has
 waited `max_wait` seconds comes before all others; then by priority; between clients in turn; then
@@ -16,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from llmrouterd.residency.forecast import Work, until_idle, until_slot
+from llmrouterd.residency.forecast import Seconds, Work, until_idle, until_loads, until_slot
 from llmrouterd.residency.plan import Held, Plan, Room, Wanted, plan
 from llmrouterd.residency.reuse import Reuse
 from llmrouterd.residency.ticket import (
@@ -24,7 +23,7 @@ from llmrouterd.residency.ticket import (
     NEVER,
     TASK,
     Action,
-    Bar,
+    Bars,
     Limits,
     Live,
     ModelNeeds,
@@ -59,7 +58,7 @@ class Host:
         self._moved_at: dict[str, float] = {}
         self._draining: dict[str, int] = {}  # model that has to go -> the last whom it serves
         self._promised = ""
-        self._barred: dict[str, Bar] = {}
+        self._barred = Bars()
         self._actions: list[Action] = []
 
     def take(self) -> list[Action]:
@@ -90,14 +89,13 @@ class Host:
         if ticket.model not in self.served:
             self._actions.append(Action("refuse", ticket, reason=f"{ticket.model} is gone"))
             return
-        if now < (bar := self._bar(ticket.model)).until:
+        if now < (bar := self._barred[ticket.model]).until:
             self._actions.append(Action("refuse", ticket, "", bar.reason, bar.until - now))
             return
         if self._can_start(ticket) and not self._in_queue(ticket.model):
             self._start(ticket, now)
             return
-        found = self._plan(ticket.model, self.room(now), background=ticket.background)
-        wait = self._expected_wait(ticket.model, found, ticket.priority, now)
+        _, wait = self._outlook(ticket.model, self.room(now), ticket.priority, now)
         if self.limits.refuse_wait and wait > self.limits.refuse_wait:
             text = f"it would wait about {wait:.0f} s for {ticket.model}"
             self._actions.append(Action("refuse", ticket, "", text, wait))
@@ -114,8 +112,9 @@ class Host:
             self.waiting.remove(ticket)
         elif ticket in self.running:
             self.running.remove(ticket)
-            self._touch(ticket, now)
-            if ticket.started is not None and ticket.wanted:
+            if live := self.loaded.get(ticket.model):
+                live.touch(now, ticket.background)
+            if ticket.started is not None and ticket.answered:
                 self._traffic.answered(ticket.model, now - ticket.started)
         self.advance(now)
 
@@ -138,7 +137,7 @@ class Host:
         moving = self.moving
         target = moving.target if moving is not None and model in moving.models else model
         self._moved(model, now)
-        self._barred[target] = self._bar(target).again(now, rest, reason)
+        self._barred[target] = self._barred[target].again(now, rest, reason)
         for ticket in self._in_queue(target):
             self._refuse(ticket, reason, rest)
         self.advance(now)
@@ -204,10 +203,9 @@ class Host:
         return {model: self._standing(model, room, priority, now) for model in models}
 
     def _standing(self, model: str, room: Room, priority: int, now: float) -> Standing:
-        if now < (bar := self._bar(model)).until:
+        if now < (bar := self._barred[model]).until:
             return Standing("resting", reason=bar.reason)
-        found = self._plan(model, room, background=priority >= TASK)
-        wait = self._expected_wait(model, found, priority, now)
+        found, wait = self._outlook(model, room, priority, now)
         if found.kind == "ready":
             return Standing("ready", wait)
         if self.moving is not None and self.moving.target == model:
@@ -270,20 +268,8 @@ class Host:
             return False
         return needs.slots is None or len(self.in_flight(ticket.model)) < needs.slots
 
-    def _bar(self, model: str) -> Bar:
-        """Until when a model is left alone after a failure, and why."""
-        return self._barred.get(model, Bar())
-
     def _in_queue(self, model: str) -> list[Ticket]:
         return [ticket for ticket in self.waiting if ticket.model == model]
-
-    def _touch(self, ticket: Ticket, now: float) -> None:
-        """The ticket's model is in use at this moment."""
-        live = self.loaded.get(ticket.model)
-        if live is not None:
-            live.used = now
-            if not ticket.background:
-                live.chatted = now
 
     def _start(self, ticket: Ticket, now: float) -> None:
         ticket.started = now
@@ -291,7 +277,8 @@ class Host:
         self._turn = max(self._turn, ticket.turn - 1.0)
         if ticket.wanted:
             self.reuse.used(ticket.model, now)
-        self._touch(ticket, now)
+        if live := self.loaded.get(ticket.model):
+            live.touch(now, ticket.background)
         self._actions.append(Action("start", ticket))
 
     def _refuse(self, ticket: Ticket, reason: str, retry_after: float) -> None:
@@ -345,7 +332,7 @@ class Host:
     def _load_pinned(self, now: float) -> None:
         for model in self.served:
             needs = self.models[model]
-            if needs.pinned and not self._is_ready(model) and now >= self._bar(model).pinned:
+            if needs.pinned and not self._is_ready(model) and now >= self._barred[model].pinned:
                 found = self._plan(model, self.room(now), background=True)
                 if found.kind in ("load", "evict"):
                     self._carry_out(found, model, now)
@@ -372,17 +359,30 @@ class Host:
         size = self.size_of(model)
         return plan(room, Wanted(model, size, needs.apart, background, urgent, needs.beside))
 
-    def _expected_wait(self, model: str, found: Plan, priority: int, now: float) -> float:
-        """Seconds until a request that came now could start, its own load not counted."""
+    def _outlook(self, model: str, room: Room, priority: int, now: float) -> tuple[Plan, float]:
+        """The plan for a request that came now; seconds until it could start, its load apart."""
+        found = self._plan(model, room, background=priority >= TASK)
         before = sum(t.model == model and t.priority <= priority for t in self.waiting)
         wait = until_slot(self._work(model, now)._replace(waiting=before))
-        if self.moving is not None:
-            of = self.models.get(self.moving.target)
-            wait += max(0.0, (of.load_seconds if of else 0.0) - (now - self.moving.since))
+        if found.kind != "ready" or (self.moving is not None and model in self.moving.models):
+            loads = self._loads_before(model, priority, now)
+            held = (*room.held, *(Held(name, self.size_of(name)) for name in loads))
+            beside = self._plan(model, replace(room, held=held)).kind in ("ready", "load")
+            wait += until_loads(loads.values(), beside)
         if found.kind == "wait":
             idle = max(until_idle(self._work(name, now)) for name in found.victims)
             wait += min(self.limits.max_wait, idle)
-        return wait
+        return found, wait
+
+    def _loads_before(self, model: str, priority: int, now: float) -> dict[str, Seconds]:
+        """The models that are loaded before this one, or are being loaded."""
+        ahead = {t.model for t in self.waiting if t.priority <= priority} - {model}
+        cold = [name for name in ahead if not self._is_ready(name)]
+        found = {name: Seconds(self.models[name].load_seconds, self._usual(name)) for name in cold}
+        if self.moving is not None and (target := self.moving.target) in self.models:
+            left = self.models[target].load_seconds - (now - self.moving.since)
+            found[target] = Seconds(max(0.0, left), self._usual(target))
+        return found
 
     def _work(self, model: str, now: float) -> Work:
         live = self.loaded.get(model)

@@ -30,7 +30,7 @@ class Ticket:
     """A request in the queue or in flight. priority: index of PRIORITIES. since: its arrival.
     turn: its place between clients. load_seconds: of the load that it has waited for, and evicted
     what was put out for it. decision: the id of its decision, "" for the router's own. held: it
-    waits for one of its backend's places (`concurrency`)."""
+    waits for one of its backend's places (`concurrency`). answered: its whole answer has come."""
 
     model: str
     priority: int = CHAT
@@ -43,6 +43,7 @@ class Ticket:
     evicted: tuple[str, ...] = ()
     decision: str = ""
     held: bool = False
+    answered: bool = False
 
     @property
     def background(self) -> bool:
@@ -102,6 +103,12 @@ class Live:
     fleeting: bool = False
     batch: int = 0
 
+    def touch(self, now: float, background: bool) -> None:
+        """It is in use at this moment."""
+        self.used = now
+        if not background:
+            self.chatted = now
+
 
 def live_for(waiting: Sequence[Ticket], now: float) -> Live:
     """A model that has just been loaded for these."""
@@ -125,6 +132,13 @@ class Bar(NamedTuple):
         """After one more failure; `rest` seconds for all, and for a pin twice its last pause."""
         pause = min(_LONGEST_PAUSE, 2.0 * self.pause or 1.0)
         return Bar(now + rest, reason, now + max(rest, pause), pause)
+
+
+class Bars(dict[str, Bar]):
+    """By model; one that has not failed has a bar that is over."""
+
+    def __missing__(self, model: str) -> Bar:
+        return Bar()
 
 
 @dataclass(slots=True)
