@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.probes.result import Tally
@@ -125,11 +125,15 @@ PROFILE_PARTS: Mapping[str, type[Any]] = {
 }
 
 
+def known_fields(kind: type[Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored of a dataclass's fields; those of another version are left out."""
+    return {item.name: stored[item.name] for item in fields(kind) if item.name in stored}
+
+
 def read_profile(stored: Mapping[str, Any]) -> Profile:
-    """A Profile from its fields as JSON gives them; those of another version are left out.
-    Raises TypeError where a part is not what it should be."""
-    known = Profile.__dataclass_fields__
-    given = {name: value for name, value in stored.items() if name in known}
+    """A Profile from its fields as JSON gives them. Raises TypeError where a part is not what it
+    should be."""
+    given = known_fields(Profile, stored)
     for name, kind in PROFILE_PARTS.items():
         given[name] = tuple(kind(**item) for item in given.get(name) or ())
     return Profile(**given)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from llmrouterd.benchmarks.rows import BenchmarkRow, PublishedFacts
-from llmrouterd.catalog import ModelFacts, Sighting, read_profile
+from llmrouterd.catalog import ModelFacts, Sighting, known_fields, read_profile
 from llmrouterd.evidence.subject import About, Figure, Relative
 
 if TYPE_CHECKING:
@@ -119,9 +119,8 @@ def _figures(data: Iterable[Any]) -> tuple[Figure, ...]:
 
 
 def _made(kind: type[Any], data: Mapping[str, Any]) -> Any:
-    """A dataclass of its fields as JSON gives them; those of another version are left out."""
-    known = {field.name for field in fields(kind)}
-    given = {name: value for name, value in data.items() if name in known}
+    """A dataclass of its fields as JSON gives them."""
+    given = known_fields(kind, data)
     if isinstance(given.get("capabilities"), list):
         given["capabilities"] = frozenset(given["capabilities"])
     for name in ("aliases", "price"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmrouterd.assemble import build_model
-from llmrouterd.catalog import Catalog, build_catalog
+from llmrouterd.catalog import Catalog, build_catalog, known_fields
 from llmrouterd.catalog_file import read_load
 from llmrouterd.decision import Ask, Decision, consider
 from llmrouterd.signals import Signals
@@ -46,8 +46,7 @@ def read_recorded(
 ) -> Recorded:
     """From a row of the table, its record as JSON gives it, and its world's sightings. Raises
     KeyError, TypeError or ValueError where it is of a version that cannot be read."""
-    known = {field.name for field in fields(Signals)}
-    given = {name: value for name, value in described["signals"].items() if name in known}
+    given = known_fields(Signals, described["signals"])
     if described["signals"].get("text_rules"):
         raise ValueError("it has the names of the rules whose text matched, not the texts")
     for name in ("needs", "texts"):

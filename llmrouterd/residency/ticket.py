@@ -30,7 +30,7 @@ class Ticket:
     """A request in the queue or in flight. priority: index of PRIORITIES. since: its arrival.
     turn: its place between clients. load_seconds: of the load that it has waited for, and evicted
     what was put out for it. decision: the id of its decision, "" for the router's own. held: it
-    waits for one of its backend's places (`concurrency`). answered: its whole answer has come."""
+    waits for one of its backend's places (`concurrency`). answered: it has had an answer."""
 
     model: str
     priority: int = CHAT
