@@ -1,11 +1,11 @@
 """The same on real servers: two real models, memory for one of them.
 
-    python -m bench.residency.live [--requests 60] [--seconds-between 1.5]
+    python -m bench.residency.live [--requests 40] [--seconds-between 3]
 
 One trace of chats, in turns over (1) llama-server's own router with --models-max 1, each chat by
 the name of the better model for it; (2) llmrouterd over such a router, by the same names; (3)
 llmrouterd choosing by itself, with the small difference in quality that the owner declares.
-Needs what the tests need (`make test` installs it) and the extra `bench`; takes about five minutes.
+Needs what the tests need (`make test` installs it) and the extra `bench`; takes about seven minutes.
 """
 
 from __future__ import annotations
@@ -192,8 +192,8 @@ async def compare(chats: list[Chat]) -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.residency.live")
-    parser.add_argument("--requests", type=int, default=60)
-    parser.add_argument("--seconds-between", type=float, default=1.5)
+    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--seconds-between", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     chats = make_chats(options.requests, options.seconds_between, options.seed)
