@@ -5,7 +5,7 @@
 One trace of chats, in turns over (1) llama-server's own router with --models-max 1, each chat by
 the name of the better model for it; (2) llmrouterd over such a router, by the same names; (3)
 llmrouterd choosing by itself, with the small difference in quality that the owner declares.
-Needs what the tests need (`make test` installs it) and the extra `bench`; takes about seven minutes.
+Needs what the tests need (`make test` installs it) and the extra `bench`, and seven minutes.
 """
 
 from __future__ import annotations
