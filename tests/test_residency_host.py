@@ -172,9 +172,10 @@ class HostMachine(RuleBasedStateMachine):
 
     def ask_in_crowds(self) -> None:
         for model, priority in self.crowds.items():
-            there = sum(t.model == model for t in (*self.host.waiting, *self.host.running))
-            for number in range(there, (self.models[model].slots or 2) + 1):
-                self.arrive(model, priority, "xyz"[number % 3])
+            tickets = (*self.host.waiting, *self.host.running)
+            there = sum(each.model == model and each.client == "crowd" for each in tickets)
+            for _ in range(there, (self.models[model].slots or 2) + 1):
+                self.arrive(model, priority, "crowd")
 
     @rule(more=st.booleans())
     def reload(self, more: bool) -> None:

@@ -1,11 +1,11 @@
-"""The same on real servers: two real models where one has room.
+"""The same on real servers: two real models, memory for one of them.
 
-    python -m bench.residency.live [--requests 60] [--seconds-between 0.3]
+    python -m bench.residency.live [--requests 40] [--seconds-between 3]
 
 One trace of chats, in turns over (1) llama-server's own router with --models-max 1, each chat by
 the name of the better model for it; (2) llmrouterd over such a router, by the same names; (3)
 llmrouterd choosing by itself, with the small difference in quality that the owner declares.
-Needs what the tests need (`make test` installs it), and takes about two minutes.
+Needs what the tests need (`make test` installs it) and the extra `bench`, and seven minutes.
 """
 
 from __future__ import annotations
@@ -26,21 +26,28 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from tests.support.llama import real_llama_router, smollm2_f16_path
+from tests.support.llama import gemma3_f16_path, real_llama_router, smollm2_f16_path
 from tests.support.policies import running
 
-MODELS = ("coder", "talker")
+# Files of 271 and 543 MB.
+FILES = {"smollm2": smollm2_f16_path, "gemma3": gemma3_f16_path}
+MODELS = tuple(FILES)
 ASKED = {
-    "coder": "Write a Python function that {}.",
-    "talker": "Who or what was {}? Answer in one sentence.",
+    "smollm2": "Write a Python function that {}.",
+    "gemma3": "Who or what was {}? Answer in one sentence.",
 }
 TOPICS = {
-    "coder": ("sorts a list", "reads a CSV file", "adds two numbers", "parses a date"),
-    "talker": ("the capital of France", "Marie Curie", "the Hanseatic League", "Mount Etna"),
+    "smollm2": ("sorts a list", "reads a CSV file", "adds two numbers", "parses a date"),
+    "gemma3": ("the capital of France", "Marie Curie", "the Hanseatic League", "Mount Etna"),
 }
 TOKENS = 24
+# Gigabytes: either has room, both have not.
+BUDGET, NEEDS = 0.9, {"smollm2": 0.4, "gemma3": 0.8}
 # Declared by the owner: each is a little better at its own.
-QUALITY = {"coder": {"coding": 0.70, "factual": 0.66}, "talker": {"coding": 0.66, "factual": 0.70}}
+QUALITY = {
+    "smollm2": {"coding": 0.70, "factual": 0.66},
+    "gemma3": {"coding": 0.66, "factual": 0.70},
+}
 _LOOK = 0.05
 
 
@@ -143,8 +150,11 @@ async def measure(name: str, chats: list[Chat], url: str, backend: str, naming: 
 async def _daemon(folder: Path, url: str) -> AsyncIterator[str]:
     policy = {
         "backends": [{"name": "r", "type": "llamacpp", "url": url}],
-        "residency": {"hosts": [{"name": "local", "max_models": 1}], "minimum_seconds": 0},
-        "models": [{"match": f"r/{name}", "quality": QUALITY[name]} for name in MODELS],
+        "residency": {"hosts": [{"name": "local", "vram_gb": BUDGET}], "minimum_seconds": 0},
+        "models": [
+            {"match": f"r/{name}", "quality": QUALITY[name], "vram_gb": NEEDS[name]}
+            for name in MODELS
+        ],
         "classification": {"model": "none"},
         "profiling": {"enabled": False},
     }
@@ -167,7 +177,7 @@ async def compare(chats: list[Chat]) -> list[Row]:
         models = folder / "models"
         models.mkdir()
         for model in MODELS:
-            shutil.copy(smollm2_f16_path(), models / f"{model}.gguf")
+            shutil.copy(FILES[model](), models / f"{model}.gguf")
         async with real_llama_router(models, models_max=1) as url:
             rows.append(await measure("llama-server's router", chats, url, url, "{}"))
         for label, naming in (("the same names", "r/{}"), ("choosing", "hubrouter/main")):
@@ -182,8 +192,8 @@ async def compare(chats: list[Chat]) -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.residency.live")
-    parser.add_argument("--requests", type=int, default=60)
-    parser.add_argument("--seconds-between", type=float, default=0.3)
+    parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--seconds-between", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     chats = make_chats(options.requests, options.seconds_between, options.seed)

@@ -2,7 +2,7 @@
 what the simulation tells it.
 
 `Ollama`: requests are taken from the queue in order, and the first that needs a load holds up all
-behind it; what has been idle longest goes; idle models go after five minutes. (Its real choice of
+behind it; what has been idle longest goes; idle models go after `keep_alive`. (Its real choice of
 a victim is by keep-alive, then by name; least recently used is what it is usually said to be, and
 is kinder.) `LlamaRouter`: llama-server with --models-max: requests for what is loaded pass, the
 least recently used model is put out, a busy one is waited for.
@@ -18,8 +18,8 @@ from typing import Protocol
 from llmrouterd.residency.host import Host
 from llmrouterd.residency.ticket import Action, Ticket
 
-# Seconds that Ollama keeps an idle model, unless a request says otherwise.
-KEEP_ALIVE = 300.0
+# Seconds that Ollama keeps an idle model unless it is told otherwise, and `residency.keep_alive`.
+KEEP_ALIVE, OUR_KEEP_ALIVE = 300.0, 7200.0
 
 
 class Memory(Protocol):
@@ -115,15 +115,18 @@ class _Lru:
 
 
 class Ollama(_Lru):
-    """budget: bytes."""
+    """budget: bytes. keep_alive: seconds, OLLAMA_KEEP_ALIVE."""
 
-    def __init__(self, sizes: Mapping[str, int], slots: int, budget: int) -> None:
+    def __init__(
+        self, sizes: Mapping[str, int], slots: int, budget: int, keep_alive: float = KEEP_ALIVE
+    ) -> None:
         super().__init__(sizes, slots)
         self.budget = budget
+        self.keep_alive = keep_alive
 
     def advance(self, now: float) -> None:
         for name, live in list(self.loaded.items()):
-            if live.idle and now - live.used > KEEP_ALIVE and name != self.moving:
+            if live.idle and now - live.used > self.keep_alive and name != self.moving:
                 del self.loaded[name]
         while self.pending and not self.moving:
             model = self.pending[0].model
@@ -166,12 +169,10 @@ class LlamaRouter(_Lru):
 
 
 class Ours:
-    """The daemon's own `Host` over an Ollama, which lets idle models go after `keep_alive`
-    seconds."""
+    """The daemon's own `Host` over an Ollama with `residency.keep_alive`."""
 
-    def __init__(self, host: Host, keep_alive: float) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
-        self.keep_alive = keep_alive
 
     def arrive(self, ticket: Ticket, now: float) -> None:
         self._expire(now)
@@ -204,7 +205,7 @@ class Ours:
         left = {
             each.model: each.size
             for each in held
-            if each.busy or min(each.idle, each.age) <= self.keep_alive
+            if each.busy or min(each.idle, each.age) <= OUR_KEEP_ALIVE
         }
         if len(left) < len(held):
             self.host.report(left, self.host.models, now)

