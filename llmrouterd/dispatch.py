@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,13 @@ from llmrouterd.errors import (
     UpstreamBusy,
     UpstreamError,
     UpstreamInterrupted,
+    UpstreamLeft,
     UpstreamLoading,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 from llmrouterd.explanation import Attempt
+from llmrouterd.health import ENDLESS
 from llmrouterd.outgoing import call_for, ticket_for
 from llmrouterd.residency.ticket import CHAT
 from llmrouterd.scorer import Load
@@ -49,7 +51,9 @@ _LOADING_POLL = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
-    """What stays the same over the attempts for one request; `attempts` collects the failures."""
+    """What stays the same over the attempts for one request; `attempts` collects the failures.
+    `left`: who was not asked, for it was not well while it was waited for. `unreachable`: the names
+    of backends."""
 
     chat: ChatRequest
     decision: Decision
@@ -57,6 +61,13 @@ class _Request:
     started: float
     attempts: list[Attempt]
     id: str
+    left: list[tuple[Model, BackendSpec]] = field(default_factory=list)
+    unreachable: set[str] = field(default_factory=set)
+
+    @property
+    def failed(self) -> int:
+        """How many candidates were tried in vain."""
+        return len(self.attempts) - len(self.left)
 
 
 class Dispatcher:
@@ -135,12 +146,9 @@ class Dispatcher:
             id=id_,
         )
         loading: tuple[Model, BackendSpec] | None = None
-        unreachable: set[str] = set()
         for model, spec in self._in_turn(request):
-            if len(attempts) >= snapshot.policy.failover.attempts:
+            if request.failed >= snapshot.policy.failover.attempts:
                 break
-            if spec.name in unreachable:
-                continue
             at = time.monotonic()
             try:
                 return await self._try(request, model, spec)
@@ -150,11 +158,15 @@ class Dispatcher:
                 if not error.retryable:
                     raise
                 if isinstance(error, UpstreamUnreachable):
-                    unreachable.add(spec.name)
+                    request.unreachable.add(spec.name)
+                if isinstance(error, UpstreamLeft):
+                    request.left.append((model, spec))
                 if isinstance(error, UpstreamLoading) and loading is None:
                     loading = (model, spec)
         if loading is not None:
             return await self._await_loading(request, *loading)
+        if request.left:  # nobody else could
+            return await self._try(request, *request.left[0])
         if last is None:
             raise NoModelAvailable("The chosen models are gone; try again.", retry_after=1)
         raise last
@@ -235,21 +247,23 @@ class Dispatcher:
 
     def _untried(self, request: _Request) -> list[tuple[Model, BackendSpec]]:
         tried = {attempt.model for attempt in request.attempts}
-        pairs = self._candidates(request.decision, request.snapshot)
-        return [pair for pair in pairs if pair[0].id not in tried]
+        pairs, gone = self._candidates(request.decision, request.snapshot), request.unreachable
+        return [(m, spec) for m, spec in pairs if m.id not in tried and spec.name not in gone]
 
     def _in_turn(self, request: _Request) -> Iterator[tuple[Model, BackendSpec]]:
         """The candidates as they were ranked, but whoever is not well by now after the others."""
-        left = self._untried(request)
-        while left:
-            well = (at for at, (model, _) in enumerate(left) if not self.vitals.is_avoided(model))
-            yield left.pop(next(well, 0))
+        while left := self._untried(request):
+            well = (pair for pair in left if not self.vitals.is_avoided(pair[0]))
+            yield next(well, left[0])
 
-    def _has_other(self, request: _Request, model: Model) -> bool:
-        """Whether somebody else who is well may be asked."""
-        more = len(request.attempts) + 1 < request.snapshot.policy.failover.attempts
-        others = (other for other, _ in self._untried(request) if other is not model)
-        return more and any(not self.vitals.is_avoided(other) for other in others)
+    def _has_other(self, request: _Request, model: Model, spec: BackendSpec) -> bool:
+        """Whether somebody else who is well may be asked, without the memory that this one has."""
+        return request.failed + 1 < request.snapshot.policy.failover.attempts and any(
+            other is not model
+            and (other.remote or its.host != spec.host or self._places.holds(other.id))
+            and not self.vitals.is_avoided(other)
+            for other, its in self._untried(request)
+        )
 
     async def _await_loading(self, request: _Request, model: Model, spec: BackendSpec) -> Answer:
         """Nobody else is left: ask again until the model is loaded or the time for it is over."""
@@ -279,7 +293,9 @@ class Dispatcher:
         arrival = self.arrivals if self.in_flight == 1 else 0
         try:
             ticket = ticket_for(request.chat, decision.signals, model, policy, request.id)
-            async with self.vitals.abandoning(watch, partial(self._has_other, request, model)):
+            async with self.vitals.abandoning(
+                watch, partial(self._has_other, request, model, spec)
+            ):
                 place = await self._enter_queue(entry, spec, request.snapshot, ticket)
                 # A load of ours is over by now, and is no part of how fast the model answers.
                 warm = warm or self._places.holds(model.id)
@@ -353,7 +369,7 @@ class Dispatcher:
     def _finish(
         self, entry: Entry, place: Ticket, watch: Watch, error: UpstreamError | None
     ) -> None:
-        place.answered = error is None
+        place.answered = error is None and watch.waits_since == ENDLESS  # else its client left
         self._leave_queue(entry, place)
         self._pool.release(entry)
         self._leave(watch, error, error is None)

@@ -20,6 +20,7 @@
         ├── UpstreamTimeout          504     upstream_error          upstream_timeout
         ├── UpstreamLoading          503     upstream_error          model_loading
         ├── UpstreamBusy             503     service_unavailable     backend_busy
+        │   └── UpstreamLeft         503     service_unavailable     backend_busy
         ├── UpstreamInvalid          502     upstream_error          upstream_invalid_response
         ├── UpstreamInterrupted      502     upstream_error          upstream_interrupted
         └── UpstreamStatus           as sent by the upstream, body preserved
@@ -214,6 +215,10 @@ class UpstreamBusy(UpstreamError):
     code = "backend_busy"
     side = "gateway"
     should_retry = True
+
+
+class UpstreamLeft(UpstreamBusy):
+    """The model was found not to be well while the request waited for a place with it."""
 
 
 class UpstreamInvalid(UpstreamError):

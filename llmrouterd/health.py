@@ -85,8 +85,8 @@ class Watch:
 
     `work`: seconds until its first token if it ran alone; `gap`: seconds between two tokens, by
     the profile. `judged`: `work` is by the profile too, so that silence can be told from patience.
-    `excused`: a probe was answered while it waited. `waits_since`: since when its backend is waited
-    for.
+    `excused`: a probe was answered while it waited. `stalled`: it was silent for too long after its
+    first words. `waits_since`: since when its backend is waited for.
     `patience`: seconds until another may try a key that this one tries. `host`: the machine that it
     shares with others, "" where nobody makes it slower.
     """
@@ -100,6 +100,7 @@ class Watch:
     gap: float = ENDLESS
     judged: bool = False
     excused: bool = False
+    stalled: bool = False
     answering: bool = False
     waits_since: float = ENDLESS
     moved: float = _NEVER
@@ -152,7 +153,7 @@ class Conditions:
     def token(self, watch: Watch, now: float) -> None:
         """A token has come from a model that is not healthy."""
         found = watch.condition
-        goes_on = found.cause == "stall" and watch.began < found.since
+        goes_on = found.cause == "stall" and watch.stalled
         if found.state != HEALTHY and (goes_on or found.cause in _HANGS):
             self._heal(watch.model, found, "token", "a token came", now)
 
@@ -315,6 +316,7 @@ class Conditions:
             yield watch, max(since, moved[watch.model]), allowed
 
     def _suspect(self, watch: Watch, silent: float, allowed: float, now: float) -> None:
+        watch.stalled = watch.answering
         found, cause = watch.condition, "stall" if watch.answering else "silence"
         explained = f"{allowed:.1f} s are the limit without a profile"
         if watch.judged or watch.answering:

@@ -358,8 +358,7 @@ class Logging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """All of router.yaml. `digest` changes when the file, a lexicon or a used setting does;
-    `files` is the fingerprint that the files had before they were read."""
+    """All of router.yaml. `digest` changes when the file, a lexicon or a used setting does."""
 
     digest: str
     server: Server
@@ -388,7 +387,6 @@ class Policy:
     model: CategoryModel | BlendedModel | None = field(repr=False, compare=False)
     figures: Figures = field(repr=False, compare=False)
     validators: Validators = field(repr=False, compare=False)
-    files: str = field(default="", compare=False)
 
     def backend(self, name: str) -> BackendSpec | None:
         return next((spec for spec in self.backends if spec.name == name), None)

@@ -26,12 +26,14 @@ _BACKLOG = 1024
 _GC_THRESHOLDS = (20_000, 20, 50)
 
 
-async def serve(policy: Policy, settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status."""
+async def serve(policy: Policy, settings: Settings, seen: str) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status. seen: the fingerprint that the files
+    had before the policy was read from them."""
     log = Log(policy.logging, secrets_of(policy))
     notifier = Notifier.from_environment(settings.environ)
     async with AsyncExitStack() as stack:
         daemon = await open_daemon(policy, settings, log, stack)
+        daemon.state.reloader.seen = seen
         runner = build_runner(daemon.app, policy)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

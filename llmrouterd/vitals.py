@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrouterd.errors import (
     UpstreamBusy,
+    UpstreamLeft,
     UpstreamLoading,
     UpstreamStatus,
     UpstreamTimeout,
@@ -100,7 +101,8 @@ class Vitals:
     @asynccontextmanager
     async def abandoning(self, watch: Watch, other: Callable[[], bool]) -> AsyncIterator[None]:
         """Until its first token a request does not go on waiting for a model that is found not to
-        be well, where `other()`, somebody else could serve it. Raises UpstreamBusy."""
+        be well, where `other()`, somebody else could serve it. Raises UpstreamLeft, or
+        UpstreamTimeout where the model was asked already."""
         try:
             async with asyncio.timeout(None) as limit:
                 self._waiting[watch] = limit, other
@@ -110,8 +112,10 @@ class Vitals:
                     del self._waiting[watch]
         except TimeoutError:
             found = worst(*(self._told().get(key) for key in (watch.model, watch.backend)))
-            reason = found[1] if found else "it was not well"
-            raise UpstreamBusy(f"{watch.model} was waited for: {reason}", retry_after=5) from None
+            text = f"{watch.model} was waited for: {found[1] if found else 'it was not well'}"
+            if watch.waits_since < ENDLESS:
+                raise UpstreamTimeout(text) from None
+            raise UpstreamLeft(text, retry_after=5) from None
 
     def _abandon(self, key: str, cause: str) -> None:
         """Who waits for a place is let go; who waits for a token only if a probe had none."""

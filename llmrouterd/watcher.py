@@ -53,7 +53,8 @@ class Edit(NamedTuple):
 
 class Reloader:
     """Applies edits. `on_applied(policy)` runs right after the swap, without an await between;
-    `on_edit` is told of it afterwards."""
+    `on_edit` is told of it afterwards. `seen`: the fingerprint that the files had before they were
+    read, for what is written while the daemon starts is an edit, too; "" makes it look anew."""
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Reloader:
         self._metrics = metrics
         self._on_event = on_event
         self._lock = asyncio.Lock()
-        self._seen = current.snapshot.policy.files
+        self.seen = ""
 
     async def watch(self) -> None:
         """Follow the files for ever."""
@@ -96,7 +97,7 @@ class Reloader:
     async def _look(self) -> None:
         """Reload if the files' bytes are others than those last seen, once they hold still."""
         found = await asyncio.to_thread(fingerprint, self.settings)
-        if found == self._seen:
+        if found == self.seen:
             return
         while True:
             # An editor may truncate and then write: an empty file is a policy, but hardly meant.
@@ -112,7 +113,7 @@ class Reloader:
         """Load and apply; (applied or unchanged, problems)."""
         async with self._lock:
             seen = await asyncio.to_thread(fingerprint, self.settings)
-            self._seen = seen
+            self.seen = seen
             try:
                 policy = await asyncio.to_thread(load_policy, self.settings)
             except ConfigError as error:

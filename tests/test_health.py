@@ -188,15 +188,18 @@ def test_a_stall_is_disproved_by_what_goes_on_and_by_a_whole_answer_alone() -> N
     made.succeed("b/m", 5.0, "probe")
     assert went(made) == [("b/m", RECOVERING, "probe")]
     assert made.untried(5.0) == set()  # another would tell no more
-    trial = sent(made, 6.0)
+    trial, other = sent(made, 6.0), sent(made, 6.0)
     assert trial.move(6.1)
     made.token(trial, 6.1)  # the first had one, too
     assert went(made) == []
     trial.waits_since = 6.1
-    made.look(10.1)
+    made.look(20.0)
     assert went(made) == [("b/m", COOLING, "stall")]
-    assert stalled.move(11.0)
-    made.token(stalled, 11.0)
+    assert other.move(20.5)
+    made.token(other, 20.5)  # it began before that, but is another one
+    assert went(made) == []
+    assert stalled.move(21.0)
+    made.token(stalled, 21.0)
     assert went(made) == [("b/m", HEALTHY, "token")]
 
 

@@ -146,6 +146,46 @@ async def test_who_waits_behind_what_hangs_goes_elsewhere(open_daemon: Opener) -
         await leave(first)
 
 
+async def test_who_went_elsewhere_in_vain_comes_back(open_daemon: Opener) -> None:
+    async with pair() as (bad, good):
+        daemon = await start(
+            open_daemon, entry("bad", bad.root), entry("good", good.root), failover={"attempts": 2}
+        )
+        bad.set_fault("m", HANG)
+        good.set_fault("m", "500")
+        first = asyncio.create_task(daemon.chat("Hello"))
+        await bad.wait_requests()
+        second = asyncio.create_task(daemon.chat("Hello"))
+        await good.wait_requests()
+        bad.set_fault("m", "ok")
+        await leave(first)
+        assert (await second).headers["x-router-backend"] == "bad"
+        failed = [fields["model"] for fields in daemon.events.of("candidate.failed")]
+        assert failed == ["bad/m", "good/m"]
+
+
+async def test_nobody_goes_to_a_model_that_would_need_the_memory(open_daemon: Opener) -> None:
+    models = [FakeModel(name=name, size=6 * 10**9, load_seconds=0.1) for name in ("a:1b", "b:1b")]
+    async with FakeOllama(models) as ollama:
+        daemon = await open_daemon(
+            {
+                "backends": [{"name": "o", "type": "ollama", "url": ollama.url, "slots": 1}],
+                "rules": preferring("o/a:1b", "o/b:1b"),
+                "residency": {"hosts": [{"name": "local", "vram_gb": 10}]},
+                "health": {**HEALTH, "unprofiled_seconds": 0.2, "suspect_factor": 0.001},
+                "failover": FAILOVER,
+            }
+        )
+        assert (await daemon.chat("Hello")).headers["x-router-model"] == "a:1b"
+        ollama.set_fault("a:1b", "hang")
+        first, second = (asyncio.create_task(daemon.chat("Hello")) for _ in range(2))
+        await told(daemon, "backend.suspected", "o/a:1b")
+        ollama.set_fault("a:1b", None)
+        await leave(first)
+        assert (await second).headers["x-router-model"] == "a:1b"
+        assert daemon.events.of("candidate.failed") == []
+
+
 async def test_who_waits_has_nowhere_else_to_go(open_daemon: Opener) -> None:
     async with FaultServer(["m"]) as only:
         daemon = await start(open_daemon, entry("only", only.root))

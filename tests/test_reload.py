@@ -72,13 +72,14 @@ async def watching(file: Path, state: Path, meanwhile: str | None = None) -> Asy
     def on_event(event: str, fields: dict[str, Any]) -> None:
         events.append((event, fields))
 
-    current = Current(load_policy(settings))
+    seen, current = fingerprint(settings), Current(load_policy(settings))
     if meanwhile is not None:
         file.write_text(meanwhile)
     pool = BackendPool(Hooks())
     discovery = Discovery(current, pool, Residency(), Knowledge(), on_event)
     discovery.follow(current.snapshot.policy)
     reloader = Reloader(settings, current, discovery, Metrics(), on_event)
+    reloader.seen = seen
     task = asyncio.create_task(reloader.watch())
     await asyncio.sleep(0.3)  # until the watches are set
     try:

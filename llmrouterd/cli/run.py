@@ -15,6 +15,7 @@ import uvloop
 from llmrouterd.catalog_file import CatalogFileError, read_catalog
 from llmrouterd.cli.ask import DIRECT
 from llmrouterd.config import load_policy
+from llmrouterd.config.files import fingerprint
 from llmrouterd.errors import ConfigError
 from llmrouterd.policy_tests import count_results, describe_result, problems_of, run_tests
 from llmrouterd.problems import Problem
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 def serve_command(options: argparse.Namespace) -> int:
     """Run the daemon; 2 if the policy is refused or the port is in use."""
     settings = read_settings(os.environ, options.policy)
+    seen = fingerprint(settings)
     try:
         policy = load_policy(settings)
     except ConfigError as error:
         _print_problems(error.problems)
         return EXIT_REFUSED
-    return uvloop.run(serve(policy, settings))
+    return uvloop.run(serve(policy, settings, seen))
 
 
 def check_command(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from llmrouterd.config.build import build_policy
 from llmrouterd.config.cases import read_tests
 from llmrouterd.config.environment import unknown_settings
 from llmrouterd.config.figures import FiguresError, read_figures
-from llmrouterd.config.files import fingerprint, rules_folder
+from llmrouterd.config.files import rules_folder
 from llmrouterd.config.schema import environment_problems, fill, known_settings, resolve, validate
 from llmrouterd.config.source import Source, parse_source
 from llmrouterd.errors import ConfigError
@@ -49,7 +49,6 @@ def load_policy(settings: Settings, text: bytes | None = None, file: Path | None
     read as if it lay in the policy's place. Raises ConfigError with all problems."""
     file = file or settings.policy
     name = str(file)
-    files = fingerprint(settings)  # before they are read: what is written meanwhile is an edit
     try:
         content = file.read_bytes() if text is None else text
     except OSError as error:
@@ -72,7 +71,7 @@ def load_policy(settings: Settings, text: bytes | None = None, file: Path | None
         policy, meant = build_policy(filled, source, read, digest.hexdigest()[:16])
         problems += found + wrong + untested + _not_told(meant, problems)
         if not problems:
-            return replace(policy, files=files)
+            return policy
     raise ConfigError(tuple(sorted(set(problems), key=astuple)))
 
 

@@ -22,6 +22,7 @@ from aiohttp import web
 from llmrouterd.api.state import State
 from llmrouterd.app import open_daemon
 from llmrouterd.config import load_policy
+from llmrouterd.config.files import fingerprint
 from llmrouterd.log import Log
 from llmrouterd.policy import Logging, Policy
 from llmrouterd.server import build_runner
@@ -197,9 +198,11 @@ def read_policy(policy: Mapping[str, Any], folder: Path) -> tuple[Policy, Settin
 async def open_running(policy: Mapping[str, Any], folder: Path) -> AsyncIterator[Running]:
     """The daemon under this policy, after every backend was asked for its models once."""
     read, settings = read_policy(policy, folder)
+    seen = fingerprint(settings)
     events = Events()
     async with AsyncExitStack() as stack:
         daemon = await open_daemon(read, settings, events, stack)
+        daemon.state.reloader.seen = seen
         runner = build_runner(daemon.app, read)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
