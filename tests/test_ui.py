@@ -134,11 +134,20 @@ async def test_a_chat_of_another_client_appears(
         assert await tab.complaints() == []
 
 
-async def test_a_failover_is_told(browser: Browser, tmp_path: Path) -> None:
-    async with FaultServer(["500", "ok"]) as backend:
+@pytest.mark.parametrize(
+    ("second", "first_line", "last_line"),
+    [
+        ("ok", "s/ok in place of s/500 by rule", "s/ok answered"),
+        ("drop-mid-stream", "s/500 by rule", "s/drop-mid-stream failed"),
+    ],
+)
+async def test_a_failover_is_told(
+    second: str, first_line: str, last_line: str, browser: Browser, tmp_path: Path
+) -> None:
+    async with FaultServer(["500", second]) as backend:
         policy = {
             "backends": [openai_backend("s", backend.url)],
-            "rules": preferring("s/500", "s/ok"),
+            "rules": preferring("s/500", f"s/{second}"),
         }
         async with (
             open_running(policy, tmp_path) as daemon,
@@ -147,10 +156,10 @@ async def test_a_failover_is_told(browser: Browser, tmp_path: Path) -> None:
             await daemon.chat("Hello")
             await tab.page.locator(".decision").first.click()
             dialog = tab.page.get_by_role("dialog", name="Decision")
-            headline = dialog.locator(".headline", has_text="s/ok in place of s/500 by rule")
-            await headline.wait_for()
+            headline = dialog.locator(".headline")
+            await expect(headline).to_have_text(f"{first_line} 'default' (routed, preset balanced)")
             await dialog.get_by_role("button", name="Ask", exact=True).click()
-            await dialog.locator(".why", has_text="s/ok answered").wait_for()
+            await dialog.locator(".why", has_text=last_line).wait_for()
             assert await tab.complaints() == []
 
 
@@ -523,7 +532,7 @@ async def test_a_refused_chat_and_the_edit_that_mends_it(browser: Browser, tmp_p
             dialog = page.get_by_role("dialog", name="Decision")
             await dialog.get_by_text("Not possible (2)").wait_for()
             assert await dialog.locator(".candidates").count() == 0
-            assert "no model by rule default" in await dialog.locator(".headline").inner_text()
+            assert "no model by rule 'default'" in await dialog.locator(".headline").inner_text()
             await dialog.get_by_role("button", name="Ask", exact=True).click()
             why = dialog.locator(".why", has_text="switched off in models (disabled)")
             await why.wait_for()
