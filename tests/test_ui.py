@@ -585,4 +585,36 @@ async def test_a_connection_that_hangs(browser: Browser, tmp_path: Path) -> None
         await page.clock.run_for(500)
         await expect(said).to_have_text("live")
         assert len(streams) == 2
+        # The next one hangs before it begins.
+        await page.route("**/admin/events", lambda route: None)
+        await page.clock.run_for(40_000)
+        await expect(said).to_have_text("not connected: the router cannot be reached")
+        async with page.expect_request("**/admin/events"):
+            await page.clock.run_for(500)
+        async with page.expect_event("requestfailed"):
+            await page.clock.run_for(40_000)
+        await page.unroute_all(behavior="ignoreErrors")
+        await page.clock.resume()
+        await expect(said).to_have_text("live")
         assert await tab.complaints() == []
+
+
+async def test_the_key_may_take_its_time(browser: Browser, tmp_path: Path) -> None:
+    async with (
+        FaultServer(("ok",)) as server,
+        open_running(
+            {"backends": [openai_backend("s", server.url)], "auth": {"admin_key": "the-admin-key"}},
+            tmp_path,
+        ) as daemon,
+        open_tab(browser, "about:blank") as tab,
+    ):
+        page = tab.page
+        await page.clock.install()
+        await page.goto(daemon.url + "/ui")
+        key = page.get_by_role("dialog", name="Admin key").get_by_label("Key", exact=True)
+        await key.wait_for()
+        await page.clock.pause_at(await page.evaluate("Date.now() / 1000") + 1)
+        await page.clock.run_for(100_000)
+        await key.fill("the-admin-key")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#connection")).to_have_text("live")
