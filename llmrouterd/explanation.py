@@ -156,26 +156,32 @@ def in_words(described: dict[str, Any], most: int = 5) -> str:
 
 def stored_in_words(row: dict[str, Any]) -> str:
     """A stored decision for a person to read: who answered, and then what was decided."""
-    described, answered = row["record"], row["model"]
+    described, answered = row["record"], who_answered(row)
     if answered not in (None, described["model"]):
         described = {**described, "model": f"{answered} in place of {described['model']}"}
     first, *rest = in_words(described).splitlines()
     return "\n".join([first, *(f"  {line}" for line in failures_in_words(row)), *rest])
 
 
+def who_answered(row: dict[str, Any]) -> str | None:
+    """The model whose answer the client of a stored decision has, or has the begin of. The row's
+    model may have begun one that broke off before the client was sent anything."""
+    answered: str | None = row["model"]
+    failed = any(one["model"] == answered for one in row["record"].get("attempts") or [])
+    # One that was still loading can have answered later.
+    return None if failed and row["outcome"] != "ok" else answered
+
+
 def failures_in_words(row: dict[str, Any]) -> list[str]:
     """Who failed after a stored decision, and who answered then, each in one line; nothing where
     the chosen model answered at once."""
-    record, answered = row["record"], row["model"]
+    record, answered = row["record"], who_answered(row)
     attempts = record.get("attempts") or []
     lines = [
         f"{one['model']} failed after {one['seconds']:.1f} s: {' '.join(one['error'].split())}"
         for one in attempts
     ]
-    failed = {one["model"] for one in attempts}
-    # One that was still loading can have answered later; one that broke off has not.
-    answers = answered is not None and (answered not in failed or row["outcome"] == "ok")
-    if answers and (failed or answered != record["model"]):
+    if answered is not None and (attempts or answered != record["model"]):
         lines.append(f"{answered} answered")
     return lines
 

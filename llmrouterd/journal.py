@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from llmrouterd.errors import BudgetSpent, NoCapableModel
 from llmrouterd.explanation import describe, describe_attempts, describe_load
 from llmrouterd.replay.pieces import encode_world
 from llmrouterd.store import Encoded
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from llmrouterd.replay.pieces import Piece
     from llmrouterd.residency.ticket import Ticket
     from llmrouterd.store import Store
+
+# Requests that the policy or what the models can do rules out: nothing is broken.
+_REFUSALS = (NoCapableModel.code, BudgetSpent.code)
 
 
 @dataclass(slots=True)
@@ -113,9 +117,7 @@ class Journal:
         metrics = self._metrics
         for attempt in outcome.attempts:
             metrics.inc(metrics.failovers, attempt.model)
-        end = outcome.status if outcome.status in ("ok", "client_gone") else "failed"
-        if end == "failed" and outcome.ttft is not None:
-            end = "interrupted"
+        end = _end(outcome)
         metrics.inc(metrics.answers, end)
         if model is None:
             return
@@ -132,6 +134,15 @@ class Journal:
             metrics.inc(metrics.tokens, model, "completion", by=outcome.completion_tokens)
             if outcome.generated is not None:
                 metrics.inc(metrics.generation, model, by=outcome.generated)
+
+
+def _end(outcome: Outcome) -> str:
+    """The outcome as the metrics have it, one of `metrics.OUTCOMES`."""
+    if outcome.status in ("ok", "client_gone"):
+        return outcome.status
+    if outcome.ttft is not None:
+        return "interrupted"
+    return "refused" if outcome.status in _REFUSALS else "failed"
 
 
 class RecordEncoder:

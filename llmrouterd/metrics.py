@@ -21,7 +21,7 @@ from llmrouterd.health import CAUSES
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-OUTCOMES = ("ok", "client_gone", "interrupted", "failed")
+OUTCOMES = ("ok", "client_gone", "refused", "interrupted", "failed")
 _TO_FIRST_TOKEN = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _TO_THE_END = (0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _LOADING = (0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)

@@ -104,6 +104,7 @@ def test_attempts() -> None:
         (0, "ok", (0,), "{0} by rule|  {0} failed: no|  {0} answered"),  # it was loading
         (None, "upstream_error", (0, 1), "{0} by rule|  {0} failed: no|  {1} failed: no"),
         (0, "upstream_interrupted", (0,), "{0} by rule|  {0} failed: no"),  # it broke off
+        (1, "upstream_error", (0, 1), "{0} by rule|  {0} failed: no|  {1} failed: no"),
     ],
 )
 def test_a_stored_decision_tells_who_answered(

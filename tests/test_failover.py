@@ -299,6 +299,8 @@ async def test_nothing_is_served_at_all(open_daemon: Opener) -> None:
     kept = await daemon.get(f"/admin/decisions/{answer.headers['x-router-decision']}")
     assert (kept.data["outcome"], kept.data["model"]) == ("no_model_available", None)
     assert "no backend serves one" in kept.data["words"]
+    metrics = (await daemon.get("/metrics")).body.decode()
+    assert 'llmrouterd_answers_total{outcome="failed"} 1.0' in metrics  # and not refused
     assert (await daemon.get("/ready")).status == 503
     assert (await daemon.get("/health")).status == 200
     assert (await daemon.get("/v1/models")).status == 200

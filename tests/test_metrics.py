@@ -10,7 +10,7 @@ from prometheus_client import openmetrics, parser
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from llmrouterd.api.metrics import names_now, prefers_openmetrics
-from llmrouterd.metrics import Metrics
+from llmrouterd.metrics import OUTCOMES, Metrics
 from tests.support.fake_ollama import FakeModel, FakeOllama
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ async def test_a_refused_chat_has_its_exemplar_too(scripted: Scripted) -> None:
 
 async def test_how_answers_end(scripted: Scripted) -> None:
     daemon, _ = await scripted("ok", "drop-mid-stream", "500", failover={"attempts": 1})
-    for outcome in ("ok", "client_gone", "interrupted", "failed"):  # a rate needs a zero
+    for outcome in OUTCOMES:  # a rate needs a zero
         assert await value(daemon, "answers_total", outcome=outcome) == 0
     await daemon.chat("Hello", model="s/ok")
     await daemon.stream("Hello", model="s/drop-mid-stream")

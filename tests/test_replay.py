@@ -566,7 +566,7 @@ async def test_what_a_broken_policy_refuses_is_recorded_and_tells_what_mends_it(
         (id_, "no_capable_model") for id_ in ids
     ]
     metrics = (await daemon.get("/metrics")).body.decode()
-    assert 'llmrouterd_answers_total{outcome="failed"} 3.0' in metrics
+    assert 'llmrouterd_answers_total{outcome="refused"} 3.0' in metrics
     shown = (await daemon.get(f"/admin/decisions/{ids[0]}?why_not=small:1b")).data
     assert shown["words"].startswith("no model by rule 'default' (routed")
     assert "not o/small:1b: switched off in models (disabled)" in shown["words"]

@@ -255,6 +255,7 @@ async def test_a_daemon_charges_and_then_refuses(priced: Any, stream: bool) -> N
     metrics = (await daemon.get("/metrics")).body.decode()
     assert f'llmrouterd_spent_dollars_total{{model="s/ok"}} {float(cost)}' in metrics
     assert 'llmrouterd_budget_left_dollars{backend="s",period="day"} 0.0' in metrics
+    assert 'llmrouterd_answers_total{outcome="refused"} 2.0' in metrics
     assert daemon.events.of("budget.spent")
 
 

@@ -134,11 +134,20 @@ async def test_a_chat_of_another_client_appears(
         assert await tab.complaints() == []
 
 
-async def test_a_failover_is_told(browser: Browser, tmp_path: Path) -> None:
-    async with FaultServer(["500", "ok"]) as backend:
+@pytest.mark.parametrize(
+    ("second", "first_line", "last_line"),
+    [
+        ("ok", "s/ok in place of s/500 by rule", "s/ok answered"),
+        ("drop-mid-stream", "s/500 by rule", "s/drop-mid-stream failed"),
+    ],
+)
+async def test_a_failover_is_told(
+    second: str, first_line: str, last_line: str, browser: Browser, tmp_path: Path
+) -> None:
+    async with FaultServer(["500", second]) as backend:
         policy = {
             "backends": [openai_backend("s", backend.url)],
-            "rules": preferring("s/500", "s/ok"),
+            "rules": preferring("s/500", f"s/{second}"),
         }
         async with (
             open_running(policy, tmp_path) as daemon,
@@ -147,10 +156,10 @@ async def test_a_failover_is_told(browser: Browser, tmp_path: Path) -> None:
             await daemon.chat("Hello")
             await tab.page.locator(".decision").first.click()
             dialog = tab.page.get_by_role("dialog", name="Decision")
-            headline = dialog.locator(".headline", has_text="s/ok in place of s/500 by rule")
-            await headline.wait_for()
+            headline = dialog.locator(".headline")
+            await expect(headline).to_have_text(f"{first_line} 'default' (routed, preset balanced)")
             await dialog.get_by_role("button", name="Ask", exact=True).click()
-            await dialog.locator(".why", has_text="s/ok answered").wait_for()
+            await dialog.locator(".why", has_text=last_line).wait_for()
             assert await tab.complaints() == []
 
 
@@ -523,7 +532,7 @@ async def test_a_refused_chat_and_the_edit_that_mends_it(browser: Browser, tmp_p
             dialog = page.get_by_role("dialog", name="Decision")
             await dialog.get_by_text("Not possible (2)").wait_for()
             assert await dialog.locator(".candidates").count() == 0
-            assert "no model by rule default" in await dialog.locator(".headline").inner_text()
+            assert "no model by rule 'default'" in await dialog.locator(".headline").inner_text()
             await dialog.get_by_role("button", name="Ask", exact=True).click()
             why = dialog.locator(".why", has_text="switched off in models (disabled)")
             await why.wait_for()
@@ -576,4 +585,36 @@ async def test_a_connection_that_hangs(browser: Browser, tmp_path: Path) -> None
         await page.clock.run_for(500)
         await expect(said).to_have_text("live")
         assert len(streams) == 2
+        # The next one hangs before it begins.
+        await page.route("**/admin/events", lambda route: None)
+        await page.clock.run_for(40_000)
+        await expect(said).to_have_text("not connected: the router cannot be reached")
+        async with page.expect_request("**/admin/events"):
+            await page.clock.run_for(500)
+        async with page.expect_event("requestfailed"):
+            await page.clock.run_for(40_000)
+        await page.unroute_all(behavior="ignoreErrors")
+        await page.clock.resume()
+        await expect(said).to_have_text("live")
         assert await tab.complaints() == []
+
+
+async def test_the_key_may_take_its_time(browser: Browser, tmp_path: Path) -> None:
+    async with (
+        FaultServer(("ok",)) as server,
+        open_running(
+            {"backends": [openai_backend("s", server.url)], "auth": {"admin_key": "the-admin-key"}},
+            tmp_path,
+        ) as daemon,
+        open_tab(browser, "about:blank") as tab,
+    ):
+        page = tab.page
+        await page.clock.install()
+        await page.goto(daemon.url + "/ui")
+        key = page.get_by_role("dialog", name="Admin key").get_by_label("Key", exact=True)
+        await key.wait_for()
+        await page.clock.pause_at(await page.evaluate("Date.now() / 1000") + 1)
+        await page.clock.run_for(100_000)
+        await key.fill("the-admin-key")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#connection")).to_have_text("live")

@@ -1,7 +1,7 @@
 // The daemon's API: JSON, server-sent events by fetch (EventSource cannot send a key), chats.
 
 const ADMIN = "llmrouterd.admin", CLIENT = "llmrouterd.client";
-// A stream says every fifteen seconds that it lives; one that is silent for so long (ms) hangs.
+// A stream says every fifteen seconds that it lives; one that is silent for so long (ms) hangs, also before it begins.
 const MOST_SILENCE = 40000;
 let asking = null;
 let askKey = async () => "";
@@ -92,9 +92,11 @@ export async function follow(onEvent, onState) {
     let alarm;
     const arm = () => {
       clearTimeout(alarm);
-      alarm = setTimeout(() => hung.abort(), MOST_SILENCE);
+      // While a person is asked for the key, it is not the router that is silent.
+      alarm = setTimeout(() => (asking ? arm() : hung.abort()), MOST_SILENCE);
     };
     try {
+      arm();
       const response = await admin("admin/events", { signal: hung.signal });
       onState("open", "");
       wait = 500;
@@ -102,6 +104,8 @@ export async function follow(onEvent, onState) {
       onState("lost", "the stream has ended");
     } catch (error) {
       onState("lost", error instanceof ApiError ? error.message : "the router cannot be reached");
+    } finally {
+      clearTimeout(alarm);
     }
     await pause(wait);
   }

@@ -20,13 +20,8 @@ export function decisionView(described, whyNot) {
   ];
 }
 
-// answered: the model that gave the answer, where there is one.
-export function headline(described, answered = null) {
-  const chosen = described.model || "no model";
-  return h("p", { class: "headline" }, h("b", null, answered || chosen),
-    answered && answered !== chosen ? ` in place of ${chosen}` : "", " by rule ", h("b", null, described.rule),
-    h("span", { class: "quiet" }, ` (${described.mode}, ${described.preset})`));
-}
+// The first line of a decision's words: who answered, or would.
+export const headline = (words) => h("p", { class: "headline" }, words.split("\n", 1)[0]);
 
 function signals(one) {
   const best = Object.entries(one.probabilities || {}).filter(([, chance]) => chance >= 0.01)
@@ -115,7 +110,7 @@ export async function openDecision(id) {
   try {
     const row = await get(path);
     const whyNot = (model) => get(`${path}?why_not=${encodeURIComponent(model)}`);
-    show(body, headline(row.record, row.model), outcome(row), decisionView(row.record, whyNot),
+    show(body, headline(row.words), outcome(row), decisionView(row.record, whyNot),
       h("details", null, h("summary", null, "In words"), h("pre", { class: "words" }, row.words)));
   } catch (error) {
     show(body, h("p", { class: "bad" }, error.message));

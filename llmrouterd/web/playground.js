@@ -49,7 +49,7 @@ export function playground(panel) {
       const [asked, note] = read();
       const found = await post("admin/explain", asked);
       const whyNot = (model) => post(`admin/explain?why_not=${encodeURIComponent(model)}`, asked);
-      show(result, h("section", { class: "card" }, h("h2", null, "The decision"), headline(found), decisionView(found, whyNot),
+      show(result, h("section", { class: "card" }, h("h2", null, "The decision"), headline(found.words), decisionView(found, whyNot),
         h("details", null, h("summary", null, "In words"), h("pre", { class: "words" }, found.words))));
       tell(`${found.model || "No model"} would answer. Nothing was sent. ${note}`);
       if ([...first.options].some((option) => option.value === found.model)) first.value = found.model;
