@@ -149,11 +149,12 @@ class Places:
     def waits_for(self, decision: str) -> str:
         """What the request of this decision waits for, in words; "" where a backend has it."""
         queued = ((host, each) for host in self.hosts.values() for each in host.waiting)
-        found = next(((host, t.model) for host, t in queued if t.decision == decision), None)
+        found = next(((host, each) for host, each in queued if each.decision == decision), None)
         if found is None:
             return ""
-        host, model = found
-        standing = host.standings((model,), time.monotonic())[model]
+        host, ticket = found
+        model = ticket.model
+        standing = host.standings((model,), time.monotonic(), ticket.priority, ticket)[model]
         doing = "loading" if standing.state == "loading" else "waiting for"
         seconds = standing.wait
         if standing.state == "absent":
