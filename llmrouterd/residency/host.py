@@ -171,7 +171,9 @@ class Host:
         """A backend told how many requests it was answering, and when it would let the model go."""
         live, ours = self.loaded.get(model), len(self.in_flight(model))
         used = max(live.used if live else NEVER, self._moved_at.get(model, NEVER))
-        self._traffic.see_expiry(model, expires, asked_at, asked_at if ours else used)
+        moving = self.moving.models if self.moving is not None else set()
+        by_us = asked_at if ours or model in moving else used
+        self._traffic.see_expiry(model, expires, asked_at, by_us)
         self._traffic.see_others(model, max(0, busy - ours), asked_at, used)
 
     def elsewhere(self, model: str, now: float) -> int:
