@@ -431,6 +431,9 @@ def test_a_model_that_answers_other_clients_is_not_put_out() -> None:
     host.see_busy("a", 1, asked_at=20.0)
     assert host.elsewhere("a", 20.5) == 1
     assert host.room(20.5).held[0].chat_idle == 0.5
+    host.see_busy("a", None, asked_at=20.2)  # it was too busy to tell
+    assert host.elsewhere("a", 79.0) == 1  # though an answer takes 5 s
+    assert host.elsewhere("a", 81.0) == 0
     host.arrive(Ticket(model="d"), 20.5)
     assert kinds(host) == []
     host.see_busy("a", 0, asked_at=21.0)

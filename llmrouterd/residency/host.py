@@ -73,9 +73,7 @@ class Host:
         kept = self.loaded.keys() | {ticket.model for ticket in self.running}
         if self.moving is not None:
             kept |= {*self.moving.models, self.moving.target}
-        left = {
-            name: replace(self.models[name], pinned=False) for name in kept if name in self.models
-        }
+        left = {one: replace(self.models[one], pinned=False) for one in kept & self.models.keys()}
         self.limits, self.models, self.served = limits, {**left, **models}, frozenset(models)
         for ticket in [each for each in self.waiting if each.model not in self.served]:
             self._refuse(ticket, f"{ticket.model} is not served any more", 1.0)
@@ -167,18 +165,20 @@ class Host:
         """Our requests that a model answers now."""
         return [ticket for ticket in self.running if ticket.model == model]
 
-    def see_busy(self, model: str, busy: int, asked_at: float, expires: str | None = None) -> None:
+    def see_busy(
+        self, model: str, busy: int | None, asked_at: float, expires: str | None = None
+    ) -> None:
         """A backend told how many requests it was answering, and when it would let the model go."""
         live, ours = self.loaded.get(model), len(self.in_flight(model))
         used = max(live.used if live else NEVER, self._moved_at.get(model, NEVER))
         moving = self.moving.models if self.moving is not None else set()
         by_us = asked_at if ours or model in moving else used
         self._traffic.see_expiry(model, expires, asked_at, by_us)
-        self._traffic.see_others(model, max(0, busy - ours), asked_at, used)
+        self._traffic.see_others(model, busy and max(0, busy - ours), asked_at, used)
 
     def elsewhere(self, model: str, now: float) -> int:
         """Requests of other clients that a model was answering when its backend was asked last;
-        told for as long as an answer usually takes."""
+        told for as long as an answer usually takes, or until it is asked again."""
         return self._traffic.others(model, now, self._usual(model))
 
     def unload(self, model: str, now: float) -> bool:

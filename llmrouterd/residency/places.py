@@ -245,7 +245,7 @@ class Places:
             own = {each for each in host.models if each.startswith(f"{backend}/")} - silent
             for model in own & told.keys():
                 fact = told[model]
-                host.see_busy(model, fact.busy or 0, asked_at, fact.expires)
+                host.see_busy(model, fact.busy, asked_at, fact.expires)
             if own:
                 self._believe(name, host, loaded, own, asked_at)
 
