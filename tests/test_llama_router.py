@@ -151,9 +151,13 @@ async def test_a_model_that_answers_others_is_not_cut_off(
     async with real_llama_router(models, models_max=4, n_ctx=32768, args=flag) as url:
         daemon = await open_daemon(policy(url, hosts=[{"name": "local", "max_models": 1}]))
         assert await chat(daemon, "r/a") == 200
-        await daemon.state.discovery.check(daemon.state.discovery.backends["r"])
-        body = {"model": "a", "prompt": "hi", "stream": True, "ignore_eos": True}
-        async with daemon.http.post(f"{url}/v1/completions", json=body) as other:
+        health = daemon.state.discovery.backends["r"]
+        async with asyncio.timeout(10):
+            while "a" not in health.entry.backend._idle:  # type: ignore[attr-defined]
+                await daemon.state.discovery.check(health)
+        body = {"model": "a", "prompt": "a", "stream": True, "max_tokens": 30000}
+        greedy = {"temperature": 0, "ignore_eos": True}
+        async with daemon.http.post(f"{url}/v1/completions", json=body | greedy) as other:
             await other.content.readline()
             assert await chat(daemon, "r/b") == 503
             assert (await states(daemon, url))["a"] == "loaded"
