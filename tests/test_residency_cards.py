@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llmrouterd.hardware import MemoryPool
+from tests.support.daemon import QUIET
 from tests.support.fake_ollama import FakeModel, FakeOllama
 
 if TYPE_CHECKING:
@@ -121,3 +123,17 @@ async def test_what_somebody_else_has_loaded_is_counted_once(
             await asyncio.sleep(0.01)
     host = await read(daemon, card)
     assert (host["used_bytes"], host["foreign_bytes"]) == (size, 0)
+
+
+async def test_what_a_backend_holds_that_is_taken_out_of_the_policy_is_others_use(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon, card = await start(open_daemon, ollama, 24 * GB)
+    assert (await daemon.chat("Hello", model="b:1b")).status == 200
+    size = ollama.loaded["b:1b"].size
+    daemon.policy_file.write_text(json.dumps({**QUIET, "backends": []}))
+    async with asyncio.timeout(10):
+        while daemon.state.places.holds("o/b:1b"):
+            await asyncio.sleep(0.02)
+    host = await read(daemon, card)
+    assert (host["used_bytes"], host["foreign_bytes"]) == (size, size)

@@ -80,11 +80,8 @@ class Places:
         self._reported = {
             name: told for name, told in self._reported.items() if policy.backend(name)
         }
-        facts = {
-            f"{name}/{fact.name}": fact
-            for name, (all_, _) in self._reported.items()
-            for fact in all_
-        }
+        told = self._reported.items()
+        facts = {f"{name}/{fact.name}": fact for name, (all_, _) in told for fact in all_}
         for model in snapshot.catalog.models:
             spec = policy.backend(model.backend)
             if spec is not None:
@@ -257,10 +254,11 @@ class Places:
         scope: Iterable[str],
         asked_at: float | None = None,
     ) -> None:
-        """See `Host.report`. What is seen on the cards must be read with it."""
+        """See `Host.report`. What is seen on the cards must be read with it; of what no backend
+        was asked for (`asked_at`) nothing has been given back."""
         held, used = set(host.loaded), host.used
         host.report(loaded, scope, time.monotonic(), asked_at)
-        if name == LOCAL and held - host.loaded.keys():
+        if name == LOCAL and asked_at is not None and held - host.loaded.keys():
             self.cards.moved(freed=True)
         elif name == LOCAL and host.used != used:
             self.cards.wake()  # the difference has been taken for others' use
