@@ -11,6 +11,7 @@ import pytest
 from llmrouterd.hardware import MemoryPool
 from tests.support.daemon import QUIET
 from tests.support.fake_ollama import FakeModel, FakeOllama
+from tests.support.llama import model_paths
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -137,3 +138,29 @@ async def test_what_a_backend_holds_that_is_taken_out_of_the_policy_is_others_us
             await asyncio.sleep(0.02)
     host = await read(daemon, card)
     assert (host["used_bytes"], host["foreign_bytes"]) == (size, size)
+
+
+async def test_a_size_that_the_policy_declares_anew_is_counted_once(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    tiny = {"name": "m", "model": str(model_paths()["tiny-random"]), "context": 512}
+
+    def policy(size: int) -> dict[str, Any]:
+        return {
+            **QUIET,
+            "backends": [{"name": "own", "type": "managed", "models": [tiny]}],
+            "models": [{"match": "own/m", "vram_gb": size}],
+        }
+
+    daemon, card = await open_daemon(policy(5)), Card(ollama, 24 * GB)
+    daemon.state.places.cards._probes = (card,)
+    card.others = 8 * GB
+    async with asyncio.timeout(60):
+        while not daemon.state.places.holds("own/m"):
+            await asyncio.sleep(0.02)
+    assert (await read(daemon, card))["foreign_bytes"] == 3 * GB
+    daemon.policy_file.write_text(json.dumps(policy(8)))
+    async with asyncio.timeout(5):  # sooner than the cards are read by themselves
+        while daemon.state.places.hosts["local"].foreign:
+            await asyncio.sleep(0.02)
+    assert daemon.state.places.hosts["local"].used == 8 * GB

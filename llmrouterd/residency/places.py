@@ -89,8 +89,10 @@ class Places:
         by_host = needs_by_host(policy, snapshot.catalog, facts)
         for name in by_host.keys() | self.hosts.keys():
             host = self.hosts.setdefault(name, Host(reuse=self.reuse))
-            needs = by_host.get(name, {})
+            needs, used = by_host.get(name, {}), host.used
             host.configure(host_limits(name, policy, self.cards.pools), needs, now)
+            if name == LOCAL and host.used != used:  # another `vram_gb`
+                self.cards.wake()
             self._warn(name, never_fit(host.limits, needs))
         for backend, reported in self._reported.items():
             self.report(backend, *reported)
