@@ -144,6 +144,28 @@ async def test_a_full_router_lets_a_sleeper_go(open_daemon: Opener, models: Path
         assert daemon.events.of("model.unloaded") == []
 
 
+async def test_a_model_that_answers_others_is_not_cut_off(
+    open_daemon: Opener, models: Path
+) -> None:
+    flag = ["--sleep-idle-seconds", "60"]  # an idle model's slots are asked once a minute only
+    async with real_llama_router(models, models_max=4, n_ctx=32768, args=flag) as url:
+        daemon = await open_daemon(policy(url, hosts=[{"name": "local", "max_models": 1}]))
+        assert await chat(daemon, "r/a") == 200
+        health = daemon.state.discovery.backends["r"]
+        async with asyncio.timeout(10):
+            while "a" not in health.entry.backend._idle:  # type: ignore[attr-defined]
+                await daemon.state.discovery.check(health)
+        body = {"model": "a", "prompt": "a", "stream": True, "max_tokens": 30000}
+        greedy = {"temperature": 0, "ignore_eos": True}
+        async with daemon.http.post(f"{url}/v1/completions", json=body | greedy) as other:
+            await other.content.readline()
+            assert await chat(daemon, "r/b") == 503
+            assert (await states(daemon, url))["a"] == "loaded"
+            assert other.content.exception() is None
+            assert not other.content.at_eof()
+        assert await chat(daemon, "r/b") == 200
+
+
 async def test_a_budget_holds_from_the_first_load_on(open_daemon: Opener, models: Path) -> None:
     file = (models / "a.gguf").stat().st_size
     async with real_llama_router(models, models_max=4) as url:

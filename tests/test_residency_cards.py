@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llmrouterd.hardware import MemoryPool
+from tests.support.daemon import QUIET
 from tests.support.fake_ollama import FakeModel, FakeOllama
+from tests.support.llama import model_paths
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -121,3 +124,43 @@ async def test_what_somebody_else_has_loaded_is_counted_once(
             await asyncio.sleep(0.01)
     host = await read(daemon, card)
     assert (host["used_bytes"], host["foreign_bytes"]) == (size, 0)
+
+
+async def test_what_a_backend_holds_that_is_taken_out_of_the_policy_is_others_use(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    daemon, card = await start(open_daemon, ollama, 24 * GB)
+    assert (await daemon.chat("Hello", model="b:1b")).status == 200
+    size = ollama.loaded["b:1b"].size
+    daemon.policy_file.write_text(json.dumps({**QUIET, "backends": []}))
+    async with asyncio.timeout(10):
+        while daemon.state.places.holds("o/b:1b"):
+            await asyncio.sleep(0.02)
+    host = await read(daemon, card)
+    assert (host["used_bytes"], host["foreign_bytes"]) == (size, size)
+
+
+async def test_a_size_that_the_policy_declares_anew_is_counted_once(
+    open_daemon: Opener, ollama: FakeOllama
+) -> None:
+    tiny = {"name": "m", "model": str(model_paths()["tiny-random"]), "context": 512}
+
+    def policy(size: int) -> dict[str, Any]:
+        return {
+            **QUIET,
+            "backends": [{"name": "own", "type": "managed", "models": [tiny]}],
+            "models": [{"match": "own/m", "vram_gb": size}],
+        }
+
+    daemon, card = await open_daemon(policy(5)), Card(ollama, 24 * GB)
+    daemon.state.places.cards._probes = (card,)
+    card.others = 8 * GB
+    async with asyncio.timeout(60):
+        while not daemon.state.places.holds("own/m"):
+            await asyncio.sleep(0.02)
+    assert (await read(daemon, card))["foreign_bytes"] == 3 * GB
+    daemon.policy_file.write_text(json.dumps(policy(8)))
+    async with asyncio.timeout(5):  # sooner than the cards are read by themselves
+        while daemon.state.places.hosts["local"].foreign:
+            await asyncio.sleep(0.02)
+    assert daemon.state.places.hosts["local"].used == 8 * GB

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.daemon import QUIET
 from tests.support.fake_ollama import FakeModel, FakeOllama
+from tests.support.llama import model_paths
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.conftest import Opener
     from tests.support.daemon import Running
@@ -126,3 +131,33 @@ async def test_a_model_that_is_deleted_while_it_is_loaded(
         await until_held(daemon, set())
     assert (await daemon.chat("Hello", model="one/z:1b")).status == 200
     assert held(daemon) == {"one/z:1b"}
+
+
+async def test_a_process_of_our_own_that_fails_takes_no_other_with_it(
+    open_daemon: Opener, tmp_path: Path
+) -> None:
+    for name in ("good", "bad"):
+        shutil.copy(model_paths()["tiny-random"], tmp_path / f"{name}.gguf")
+    processes = [
+        {"name": name, "model": str(tmp_path / f"{name}.gguf"), "context": 512}
+        for name in ("good", "bad")
+    ]
+    daemon = await open_daemon(
+        {
+            "backends": [{"name": "own", "type": "managed", "models": processes}],
+            "profiling": {"enabled": False},
+        }
+    )
+    async with asyncio.timeout(60):
+        await daemon.events.until(lambda: len(daemon.events.of("managed.ready")) == 2)
+    await until_held(daemon, {"own/good", "own/bad"})
+    health = daemon.state.discovery.backends["own"]
+    bad = health.entry.backend._servers["bad"].process  # type: ignore[attr-defined]
+    (tmp_path / "bad.gguf").unlink()
+    os.kill(bad.pid, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while bad.state != "failed":
+            await asyncio.sleep(0.05)
+    for _ in range(3):  # more often than it takes to believe that a server has ended
+        await daemon.state.discovery.check(health)
+    assert (health.status, held(daemon)) == ("ok", {"own/good"})

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from llmrouterd.residency.forecast import Work, until_idle, until_slot
 from llmrouterd.residency.host import Host
-from llmrouterd.residency.ticket import PRIORITIES, TASK, Limits, ModelNeeds, Ticket, live_for
+from llmrouterd.residency.ticket import CHAT, PRIORITIES, TASK, Limits, ModelNeeds, Ticket, live_for
 
 GB = 10**9
 SIZES = {"a": 5, "b": 4, "c": 3, "d": 9, "giant": 99, "pinned": 2, "fixed": 1, "apart": 2}
@@ -381,6 +381,11 @@ def test_the_expected_wait_counts_the_loads_of_who_came_before() -> None:
         waits.append(host.standings([name], 1.0)[name].wait)
         host.arrive(Ticket(model=name), 1.0)
     assert waits == [0.0, 5.0, 10.0, 15.0]
+    # Who waits is not behind itself, and nobody behind those who came later.
+    told = [host.standings([t.model], 2.5, CHAT, t)[t.model] for t in host.waiting]
+    assert [each.state for each in told] == ["loading", "absent", "absent", "absent"]
+    assert [each.wait for each in told] == [0.5, 3.5, 8.5, 13.5]
+    assert host.standings("a", 2.5)["a"].wait == 0.5 + 3.0
     both = Limits(budget=24 * GB)
     host.configure(both, given, 1.5)
     assert host.standings("d", 2.0)["d"].wait == 1.0 + 2.0 + 2.0 + 3.0  # its own request, too
@@ -426,6 +431,9 @@ def test_a_model_that_answers_other_clients_is_not_put_out() -> None:
     host.see_busy("a", 1, asked_at=20.0)
     assert host.elsewhere("a", 20.5) == 1
     assert host.room(20.5).held[0].chat_idle == 0.5
+    host.see_busy("a", None, asked_at=20.2)  # it was too busy to tell
+    assert host.elsewhere("a", 79.0) == 1  # though an answer takes 5 s
+    assert host.elsewhere("a", 81.0) == 0
     host.arrive(Ticket(model="d"), 20.5)
     assert kinds(host) == []
     host.see_busy("a", 0, asked_at=21.0)

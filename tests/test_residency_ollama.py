@@ -284,6 +284,19 @@ async def test_a_background_task_does_not_put_out_what_others_chat_with(
     assert "a:1b" in ollama.loaded
 
 
+async def test_a_load_of_ours_is_no_use_by_others(open_daemon: Opener, ollama: FakeOllama) -> None:
+    daemon = await start(open_daemon, ollama, tasks={"model": "o/a:1b"})
+    title = "### Task:\nGenerate a concise title summarizing the chat history."
+    asking = asyncio.create_task(daemon.chat(title))
+    async with asyncio.timeout(5):
+        while ollama.scheduler.loading is None:
+            await asyncio.sleep(0.01)
+    await daemon.state.discovery.check(daemon.state.discovery.backends["o"])
+    assert (await asking).status == 200
+    (held,) = daemon.state.places.hosts["local"].room(time.monotonic()).held
+    assert (held.model, held.chat_idle > 1e6) == ("o/a:1b", True)
+
+
 async def test_a_model_is_unloaded_when_it_has_answered_others(
     open_daemon: Opener, ollama: FakeOllama
 ) -> None:

@@ -23,7 +23,7 @@ from llmrouterd.backends.http import HttpClient
 from llmrouterd.backends.llama_events import RouterEvents
 from llmrouterd.backends.openai import PATHS, entries, first_int, stream_body, texts
 from llmrouterd.backends.stream import open_stream
-from llmrouterd.errors import UpstreamError, UpstreamStatus
+from llmrouterd.errors import UpstreamBusy, UpstreamError, UpstreamStatus
 from llmrouterd.footprint import Cache, cache_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _UNLOAD_LOOKS, _LOOK_PAUSE = 300, 0.03
 _SLOTS_SECONDS = 1.0
+# What a client of ours has just left is worked at until its step is done.
+_LEFT_SECONDS = 2.0
 _PARTED = re.compile(r"(.+)-00001-of-(\d{5})\.gguf")
 _LOADED = {"loaded": True, "sleeping": False, "unloaded": False, "loading": False}
 _RUNNING = ("loading", "loaded", "sleeping")
@@ -96,16 +98,18 @@ class LlamaCppBackend:
             await asyncio.sleep(_LOOK_PAUSE)
 
     async def unload(self, model: str) -> bool:
-        """See `Backend`: a router can."""
+        """See `Backend`: a router can, and it cuts off whom the model is answering."""
         if (await self._props()).get("role") != "router":
             return False
         async with self._ending:
+            if await self._state_of(model) == "loaded":
+                await self._until_idle(model)
             await self._tell("/models/unload", model, "not running")
             for _ in range(_UNLOAD_LOOKS):  # it says yes at once, and the child ends a little later
                 if await self._state_of(model) not in ("loaded", "sleeping"):
                     return True
                 await asyncio.sleep(_LOOK_PAUSE)
-        return False
+        raise UpstreamBusy(f"{self.spec.name} still holds {model}.", retry_after=5)
 
     async def footprint(self, model: str) -> Footprint | None:
         """See `Backend`; the server does not say."""
@@ -143,8 +147,7 @@ class LlamaCppBackend:
             self._told[digest] = {**self._told.get(digest, {}), "meta": meta}
         busy = None
         if _state(entry) == "loaded" and not self._ending.locked():
-            # Without autoload=false the question would load a model that has just been put out.
-            query = f"?model={quote(entry['id'], safe='')}&autoload=false"
+            query = _query(entry["id"])
             async with self._ending:
                 if "props" not in self._told.get(digest, {}):
                     props = await self._props("/props" + query)
@@ -194,16 +197,30 @@ class LlamaCppBackend:
         since, asked = self._idle.get(model, (now, float("-inf")))
         if now - asked <= (asked - since if rest is None else rest):
             return 0
+        busy = await self._slots(path)
+        if busy:
+            self._idle.pop(model, None)
+        elif busy == 0:
+            self._idle[model] = since, time.monotonic()
+        return busy
+
+    async def _until_idle(self, model: str) -> None:
+        """Raises UpstreamBusy: a loaded model goes on answering others."""
+        self._idle.pop(model, None)
+        until = time.monotonic() + _LEFT_SECONDS
+        while await self._slots("/slots" + _query(model)):
+            if time.monotonic() > until:
+                text = f"{self.spec.name}/{model} is answering others."
+                raise UpstreamBusy(text, retry_after=5)
+            await asyncio.sleep(_LOOK_PAUSE)
+
+    async def _slots(self, path: str) -> int | None:
+        """How many are at work; None where it is not told in time."""
         try:
             slots = await self._client.get_list(path, timeout=_SLOTS_SECONDS)
         except UpstreamError:
             return None
-        busy = sum(isinstance(slot, dict) and slot.get("is_processing") is True for slot in slots)
-        if busy:
-            self._idle.pop(model, None)
-        else:
-            self._idle[model] = since, time.monotonic()
-        return busy
+        return sum(isinstance(slot, dict) and slot.get("is_processing") is True for slot in slots)
 
     async def _props(self, path: str = "/props") -> dict[str, Any]:
         try:
@@ -212,6 +229,11 @@ class LlamaCppBackend:
             if error.upstream_status in (400, 403, 404, 501):  # switched off, or an old server
                 return {}
             raise
+
+
+def _query(model: str) -> str:
+    """Without autoload=false the question would load a model that has just been put out."""
+    return f"?model={quote(model, safe='')}&autoload=false"
 
 
 def _single_facts(entry: dict[str, Any], props: dict[str, Any]) -> ModelFacts:

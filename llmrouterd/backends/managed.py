@@ -38,9 +38,21 @@ class ManagedBackend:
 
     async def discover(self) -> tuple[ModelFacts, ...]:
         """See `Backend`. Only ready processes are asked; the others serve nothing, unless they are
-        started on demand."""
-        found = await asyncio.gather(*(server.discover() for server in self._servers.values()))
-        return tuple(facts for part in found for facts in part)
+        started on demand. Who has ended is left out, as long as another is there."""
+        servers = self._servers.values()
+        found = await asyncio.gather(*(one.discover() for one in servers), return_exceptions=True)
+        facts: list[ModelFacts] = []
+        ended: list[UpstreamUnreachable] = []
+        for part in found:
+            if isinstance(part, UpstreamUnreachable):
+                ended.append(part)
+            elif isinstance(part, BaseException):
+                raise part  # it may hold its model all the same
+            else:
+                facts += part
+        if ended and not facts:
+            raise ended[0]
+        return tuple(facts)
 
     async def stream(self, call: Call) -> Stream:
         """See `Backend`."""

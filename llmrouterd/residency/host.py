@@ -13,6 +13,7 @@ so a box with too much to do swaps once for each batch, and each model has its t
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from llmrouterd.residency.forecast import Seconds, Work, until_idle, until_loads, until_slot
@@ -23,12 +24,14 @@ from llmrouterd.residency.ticket import (
     NEVER,
     TASK,
     Action,
+    Asker,
     Bars,
     Limits,
     Live,
     ModelNeeds,
     Moving,
     Ticket,
+    Turns,
     live_for,
 )
 from llmrouterd.residency.traffic import Traffic
@@ -51,9 +54,7 @@ class Host:
         self.foreign = 0
         self.moving: Moving | None = None
         self.reuse = reuse or Reuse()
-        self._turns: dict[tuple[str, int], float] = {}
-        self._turn = 0.0
-        self._numbers = 0
+        self._turns = Turns()
         self._traffic = Traffic()
         self._moved_at: dict[str, float] = {}
         self._draining: dict[str, int] = {}  # model that has to go -> the last whom it serves
@@ -72,9 +73,7 @@ class Host:
         kept = self.loaded.keys() | {ticket.model for ticket in self.running}
         if self.moving is not None:
             kept |= {*self.moving.models, self.moving.target}
-        left = {
-            name: replace(self.models[name], pinned=False) for name in kept if name in self.models
-        }
+        left = {one: replace(self.models[one], pinned=False) for one in kept & self.models.keys()}
         self.limits, self.models, self.served = limits, {**left, **models}, frozenset(models)
         for ticket in [each for each in self.waiting if each.model not in self.served]:
             self._refuse(ticket, f"{ticket.model} is not served any more", 1.0)
@@ -83,9 +82,7 @@ class Host:
     def arrive(self, ticket: Ticket, now: float) -> None:
         """A request asks for its model: it is started, queued or refused."""
         ticket.since = now
-        ticket.number = self._numbers = self._numbers + 1
-        key = ticket.client, ticket.priority
-        ticket.turn = self._turns[key] = max(self._turn, self._turns.get(key, 0.0)) + 1.0
+        self._turns.give(ticket)
         if ticket.model not in self.served:
             self._actions.append(Action("refuse", ticket, reason=f"{ticket.model} is gone"))
             return
@@ -95,7 +92,7 @@ class Host:
         if self._can_start(ticket) and not self._in_queue(ticket.model):
             self._start(ticket, now)
             return
-        _, wait = self._outlook(ticket.model, self.room(now), ticket.priority, now)
+        wait = self.standings([ticket.model], now, ticket.priority)[ticket.model].wait
         if self.limits.refuse_wait and wait > self.limits.refuse_wait:
             text = f"it would wait about {wait:.0f} s for {ticket.model}"
             self._actions.append(Action("refuse", ticket, "", text, wait))
@@ -168,16 +165,20 @@ class Host:
         """Our requests that a model answers now."""
         return [ticket for ticket in self.running if ticket.model == model]
 
-    def see_busy(self, model: str, busy: int, asked_at: float, expires: str | None = None) -> None:
+    def see_busy(
+        self, model: str, busy: int | None, asked_at: float, expires: str | None = None
+    ) -> None:
         """A backend told how many requests it was answering, and when it would let the model go."""
         live, ours = self.loaded.get(model), len(self.in_flight(model))
         used = max(live.used if live else NEVER, self._moved_at.get(model, NEVER))
-        self._traffic.see_expiry(model, expires, asked_at, asked_at if ours else used)
-        self._traffic.see_others(model, max(0, busy - ours), asked_at, used)
+        moving = self.moving.models if self.moving is not None else set()
+        by_us = asked_at if ours or model in moving else used
+        self._traffic.see_expiry(model, expires, asked_at, by_us)
+        self._traffic.see_others(model, busy and max(0, busy - ours), asked_at, used)
 
     def elsewhere(self, model: str, now: float) -> int:
         """Requests of other clients that a model was answering when its backend was asked last;
-        told for as long as an answer usually takes."""
+        told for as long as an answer usually takes, or until it is asked again."""
         return self._traffic.others(model, now, self._usual(model))
 
     def unload(self, model: str, now: float) -> bool:
@@ -189,23 +190,29 @@ class Host:
 
     def advance(self, now: float) -> None:
         """Do what can be done now: after every change, and from time to time, as time counts."""
-        self.waiting.sort(key=lambda ticket: self._order(ticket, now))
-        self._start_ready(now)
+        self.waiting.sort(key=lambda ticket: ticket.order(now, self.limits.max_wait))
+        for ticket in list(self.waiting):
+            if self._can_start(ticket):
+                self.waiting.remove(ticket)
+                self._start(ticket, now)
         if self.moving is None:
             self._draining = {}
             self._make_room(now)
 
     def standings(
-        self, models: Iterable[str], now: float, priority: int = CHAT
+        self, models: Iterable[str], now: float, priority: int = CHAT, ticket: Ticket | None = None
     ) -> dict[str, Standing]:
-        """How long a request would wait for each of these models, and what it would push out."""
-        room = self.room(now)
-        return {model: self._standing(model, room, priority, now) for model in models}
+        """How long a request would wait for each of these models, and what it would push out: one
+        that came now, or this ticket, which waits."""
+        queue = self.waiting if ticket is None else self.waiting[: self.waiting.index(ticket)]
+        ahead = [each for each in queue if each.priority <= priority]
+        asker = Asker(now, priority >= TASK, self.room(now), ahead)
+        return {model: self._standing(model, asker) for model in models}
 
-    def _standing(self, model: str, room: Room, priority: int, now: float) -> Standing:
-        if now < (bar := self._barred[model]).until:
+    def _standing(self, model: str, asker: Asker) -> Standing:
+        if asker.now < (bar := self._barred[model]).until:
             return Standing("resting", reason=bar.reason)
-        found, wait = self._outlook(model, room, priority, now)
+        found, wait = self._outlook(model, asker)
         if found.kind == "ready":
             return Standing("ready", wait)
         if self.moving is not None and self.moving.target == model:
@@ -252,11 +259,6 @@ class Host:
         live = self.loaded.get(model)
         return (live.size if live is not None else None) or self.models[model].size
 
-    def _order(self, ticket: Ticket, now: float) -> tuple[bool, float, float, int]:
-        if now - ticket.since >= self.limits.max_wait:
-            return (False, 0.0, 0.0, ticket.number)
-        return (True, float(ticket.priority), ticket.turn, ticket.number)
-
     def _is_ready(self, model: str) -> bool:
         return model in self.loaded or not self.models[model].movable
 
@@ -274,7 +276,7 @@ class Host:
     def _start(self, ticket: Ticket, now: float) -> None:
         ticket.started = now
         self.running.append(ticket)
-        self._turn = max(self._turn, ticket.turn - 1.0)
+        self._turns.reach(ticket)
         if ticket.wanted:
             self.reuse.used(ticket.model, now)
         if live := self.loaded.get(ticket.model):
@@ -284,12 +286,6 @@ class Host:
     def _refuse(self, ticket: Ticket, reason: str, retry_after: float) -> None:
         self.waiting.remove(ticket)
         self._actions.append(Action("refuse", ticket, "", reason, retry_after))
-
-    def _start_ready(self, now: float) -> None:
-        for ticket in list(self.waiting):
-            if self._can_start(ticket):
-                self.waiting.remove(ticket)
-                self._start(ticket, now)
 
     def _make_room(self, now: float) -> None:
         """Begin at most one load or eviction: for the first in the queue that needs one and can
@@ -359,29 +355,33 @@ class Host:
         size = self.size_of(model)
         return plan(room, Wanted(model, size, needs.apart, background, urgent, needs.beside))
 
-    def _outlook(self, model: str, room: Room, priority: int, now: float) -> tuple[Plan, float]:
-        """The plan for a request that came now; seconds until it could start, its load apart."""
-        found = self._plan(model, room, background=priority >= TASK)
-        before = sum(t.model == model and t.priority <= priority for t in self.waiting)
+    def _outlook(self, model: str, asker: Asker) -> tuple[Plan, float]:
+        """The plan for a request; seconds until it could start, a load that is to come apart."""
+        now, moving = asker.now, self.moving
+        found = self._plan(model, asker.room, background=asker.background)
+        before = sum(ticket.model == model for ticket in asker.ahead)
         wait = until_slot(self._work(model, now)._replace(waiting=before))
-        if found.kind != "ready" or (self.moving is not None and model in self.moving.models):
-            loads = self._loads_before(model, priority, now)
-            held = (*room.held, *(Held(name, self.size_of(name)) for name in loads))
-            beside = self._plan(model, replace(room, held=held)).kind in ("ready", "load")
+        if moving is not None and moving.target == model:
+            return found, wait + moving.left(self.models[model].load_seconds, now)
+        if found.kind != "ready" or (moving is not None and model in moving.models):
+            loads = self._loads_before(model, asker)
+            held = (*asker.room.held, *(Held(name, self.size_of(name)) for name in loads))
+            beside = self._plan(model, replace(asker.room, held=held)).kind in ("ready", "load")
             wait += until_loads(loads.values(), beside)
         if found.kind == "wait":
             idle = max(until_idle(self._work(name, now)) for name in found.victims)
             wait += min(self.limits.max_wait, idle)
         return found, wait
 
-    def _loads_before(self, model: str, priority: int, now: float) -> dict[str, Seconds]:
+    def _loads_before(self, model: str, asker: Asker) -> dict[str, Seconds]:
         """The models that are loaded before this one, or are being loaded."""
-        ahead = {t.model for t in self.waiting if t.priority <= priority} - {model}
-        cold = [name for name in ahead if not self._is_ready(name)]
-        found = {name: Seconds(self.models[name].load_seconds, self._usual(name)) for name in cold}
+        found = {}
         if self.moving is not None and (target := self.moving.target) in self.models:
-            left = self.models[target].load_seconds - (now - self.moving.since)
-            found[target] = Seconds(max(0.0, left), self._usual(target))
+            left = self.moving.left(self.models[target].load_seconds, asker.now)
+            found[target] = Seconds(left, self._usual(target))
+        for name in takewhile(lambda each: each != model, (each.model for each in asker.ahead)):
+            if name not in found and not self._is_ready(name):
+                found[name] = Seconds(self.models[name].load_seconds, self._usual(name))
         return found
 
     def _work(self, model: str, now: float) -> Work:

@@ -80,11 +80,8 @@ class Places:
         self._reported = {
             name: told for name, told in self._reported.items() if policy.backend(name)
         }
-        facts = {
-            f"{name}/{fact.name}": fact
-            for name, (all_, _) in self._reported.items()
-            for fact in all_
-        }
+        told = self._reported.items()
+        facts = {f"{name}/{fact.name}": fact for name, (all_, _) in told for fact in all_}
         for model in snapshot.catalog.models:
             spec = policy.backend(model.backend)
             if spec is not None:
@@ -92,8 +89,10 @@ class Places:
         by_host = needs_by_host(policy, snapshot.catalog, facts)
         for name in by_host.keys() | self.hosts.keys():
             host = self.hosts.setdefault(name, Host(reuse=self.reuse))
-            needs = by_host.get(name, {})
+            needs, used = by_host.get(name, {}), host.used
             host.configure(host_limits(name, policy, self.cards.pools), needs, now)
+            if name == LOCAL and host.used != used:  # another `vram_gb`
+                self.cards.wake()
             self._warn(name, never_fit(host.limits, needs))
         for backend, reported in self._reported.items():
             self.report(backend, *reported)
@@ -149,11 +148,12 @@ class Places:
     def waits_for(self, decision: str) -> str:
         """What the request of this decision waits for, in words; "" where a backend has it."""
         queued = ((host, each) for host in self.hosts.values() for each in host.waiting)
-        found = next(((host, t.model) for host, t in queued if t.decision == decision), None)
+        found = next(((host, each) for host, each in queued if each.decision == decision), None)
         if found is None:
             return ""
-        host, model = found
-        standing = host.standings((model,), time.monotonic())[model]
+        host, ticket = found
+        model = ticket.model
+        standing = host.standings((model,), time.monotonic(), ticket.priority, ticket)[model]
         doing = "loading" if standing.state == "loading" else "waiting for"
         seconds = standing.wait
         if standing.state == "absent":
@@ -244,7 +244,7 @@ class Places:
             own = {each for each in host.models if each.startswith(f"{backend}/")} - silent
             for model in own & told.keys():
                 fact = told[model]
-                host.see_busy(model, fact.busy or 0, asked_at, fact.expires)
+                host.see_busy(model, fact.busy, asked_at, fact.expires)
             if own:
                 self._believe(name, host, loaded, own, asked_at)
 
@@ -256,10 +256,11 @@ class Places:
         scope: Iterable[str],
         asked_at: float | None = None,
     ) -> None:
-        """See `Host.report`. What is seen on the cards must be read with it."""
+        """See `Host.report`. What is seen on the cards must be read with it; of what no backend
+        was asked for (`asked_at`) nothing has been given back."""
         held, used = set(host.loaded), host.used
         host.report(loaded, scope, time.monotonic(), asked_at)
-        if name == LOCAL and held - host.loaded.keys():
+        if name == LOCAL and asked_at is not None and held - host.loaded.keys():
             self.cards.moved(freed=True)
         elif name == LOCAL and host.used != used:
             self.cards.wake()  # the difference has been taken for others' use

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmrouterd.residency.plan import Room
+
 CHAT, API, TASK, PROFILING = range(4)
 PRIORITIES = ("chat", "api", "task", "profiling")
 NEVER = -1e9
@@ -53,6 +55,40 @@ class Ticket:
     def wanted(self) -> bool:
         """Whether somebody waits for the answer: measuring and probing are no use of a model."""
         return self.priority < PROFILING
+
+    def order(self, now: float, max_wait: float) -> tuple[bool, float, float, int]:
+        """Its place in the queue: see `host`."""
+        if now - self.since >= max_wait:
+            return (False, 0.0, 0.0, self.number)
+        return (True, float(self.priority), self.turn, self.number)
+
+
+class Turns:
+    """The clients' turns within each priority: who has asked for much is behind who has not."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, int], float] = {}
+        self._reached = 0.0
+        self._numbers = 0
+
+    def give(self, ticket: Ticket) -> None:
+        """A ticket comes, with the next number, and its client's next turn."""
+        ticket.number = self._numbers = self._numbers + 1
+        key = ticket.client, ticket.priority
+        ticket.turn = self._last[key] = max(self._reached, self._last.get(key, 0.0)) + 1.0
+
+    def reach(self, ticket: Ticket) -> None:
+        """A ticket has its turn: who comes later is not before those who wait for theirs."""
+        self._reached = max(self._reached, ticket.turn - 1.0)
+
+
+class Asker(NamedTuple):
+    """A request whose wait is foretold. ahead: those in the queue before it, in their order."""
+
+    now: float
+    background: bool
+    room: Room
+    ahead: Sequence[Ticket]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,3 +185,7 @@ class Moving:
     models: set[str]
     since: float
     target: str
+
+    def left(self, load: float, now: float) -> float:
+        """Seconds until the target is loaded, of the `load` seconds that this takes."""
+        return max(0.0, load - (now - self.since))

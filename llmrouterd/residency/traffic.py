@@ -9,6 +9,8 @@ from llmrouterd.residency.ticket import NEVER
 _NEWEST = 0.2
 # What a backend says so soon after a use of ours may be of that.
 _OURS_SECONDS = 1.0
+# The next reading has come by then, however short the answers are.
+_READ_SECONDS = 60.0
 
 
 class Traffic:
@@ -29,10 +31,10 @@ class Traffic:
         """Seconds that an answer of a model takes; `assumed` until one was seen."""
         return self._usual.get(model, assumed)
 
-    def see_others(self, model: str, number: int, at: float, ours: float) -> None:
-        """So many requests of other clients were being answered at this time. ours: when we used
-        the model last."""
-        if at - ours > _OURS_SECONDS:
+    def see_others(self, model: str, number: int | None, at: float, ours: float) -> None:
+        """So many requests of other clients were being answered at this time; None: not told.
+        ours: when we used the model last."""
+        if number is not None and at - ours > _OURS_SECONDS:
             self._others[model] = number, at
             if number:
                 self._used[model] = at
@@ -50,6 +52,7 @@ class Traffic:
         return self._used.get(model, NEVER)
 
     def others(self, model: str, now: float, seconds: float) -> int:
-        """The number seen last, unless that is longer ago than `seconds`."""
+        """The number seen last, unless that is longer ago than `seconds`, and than it takes to look
+        again."""
         number, seen = self._others.get(model, (0, NEVER))
-        return number if now - seen < seconds else 0
+        return number if now - seen < max(seconds, _READ_SECONDS) else 0

@@ -252,7 +252,7 @@ class FakeOllama(Ledger):
             "/": lambda: web.Response(text="Ollama is running"),
             "/api/version": lambda: _json({"version": self.version}),
             "/api/tags": lambda: _json(rows.tags(self.models)),
-            "/api/ps": lambda: _json(rows.ps(self.scheduler.current())),
+            "/api/ps": lambda: _json(rows.ps(self.scheduler.listed())),
             "/v1/models": lambda: _json(rows.openai_models(self.models)),
         }
         if seen.method in ("GET", "HEAD") and seen.path in reads:

@@ -129,6 +129,7 @@ class Scheduler:
         self.models = {full_name(model.name): model for model in models}
         self.limits = limits
         self.loaded: dict[str, Loaded] = {}
+        self.loading: Loaded | None = None
         self.loads: list[str] = []
         self.evicted: list[str] = []
         self.reloads = 0
@@ -147,9 +148,20 @@ class Scheduler:
                 del self.loaded[name]
         return sorted(self.loaded.values(), key=lambda each: each.expires, reverse=True)
 
+    def listed(self) -> list[Loaded]:
+        """What /api/ps shows, as PsHandler does: also what is being loaded, as if its stay began
+        now."""
+        loading = self.loading
+        if loading is None:
+            return self.current()
+        loading.expires = self.now() + loading.keep_alive
+        return [*self.current(), loading]
+
     def expire(self, model: FakeModel) -> None:
         """Unload now, or as soon as it is idle."""
-        loaded = self.loaded.get(full_name(model.name))
+        loaded, loading = self.loaded.get(full_name(model.name)), self.loading
+        if loading is not None and loading.model is model:
+            loading.keep_alive = 0.0  # it goes once it has served those who load it
         if loaded is not None:
             loaded.keep_alive = 0.0
             if not loaded.busy:
@@ -197,7 +209,7 @@ class Scheduler:
             started = time.perf_counter_ns()
             loaded = await self._load(model, options, keep_alive)
             spent = max(1, time.perf_counter_ns() - started)
-        if keep_alive is not None:
+        elif keep_alive is not None:
             loaded.keep_alive = keep_alive
         loaded.busy += 1
         loaded.idle.clear()
@@ -230,9 +242,13 @@ class Scheduler:
         while self.loaded and not self._fits(loaded):
             await self._evict(self._victim())
         seconds = model.load_seconds
-        await asyncio.sleep(self.limits.load_seconds if seconds is None else seconds)
         vram = self.limits.vram
         loaded.size_vram = loaded.size if vram is None else min(loaded.size, vram)
+        self.loading = loaded
+        try:
+            await asyncio.sleep(self.limits.load_seconds if seconds is None else seconds)
+        finally:
+            self.loading = None
         loaded.expires = self.now() + loaded.keep_alive
         loaded.idle.set()
         name = full_name(model.name)
