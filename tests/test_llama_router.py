@@ -65,6 +65,14 @@ async def until_told(daemon: Running, model: str) -> None:
             await asyncio.sleep(0.02)
 
 
+async def until_asleep(daemon: Running, url: str, model: str) -> None:
+    """Wait until a model sleeps and the daemon has seen it."""
+    await until(daemon, url, model, "sleeping")
+    async with asyncio.timeout(10):
+        while daemon.state.places.holds(f"r/{model}"):
+            await asyncio.sleep(0.05)
+
+
 async def chat(daemon: Running, model: str, tokens: int = 4) -> int:
     """The status of a short chat."""
     return (await daemon.chat("Hello", model=model, max_tokens=tokens)).status
@@ -83,13 +91,10 @@ async def test_a_model_may_sleep_and_is_woken(open_daemon: Opener, models: Path)
     async with real_llama_router(models, args=["--sleep-idle-seconds", "2"]) as url:
         daemon = await open_daemon(policy(url))
         assert await chat(daemon, "r/a") == 200
-        await until(daemon, url, "a", "sleeping")  # though its slots are polled every second
-        async with asyncio.timeout(10):
-            while daemon.state.places.holds("r/a"):
-                await asyncio.sleep(0.05)
+        await until_asleep(daemon, url, "a")  # though its slots are polled every second
         assert await chat(daemon, "r/a") == 200
         assert len(daemon.events.of("model.loaded")) == 2
-        await until(daemon, url, "a", "sleeping")
+        await until_asleep(daemon, url, "a")
         loaded = await daemon.post("/admin/models/r/a/load", {})
         assert loaded.status == 200
         assert (await states(daemon, url))["a"] == "loaded"
